@@ -1,0 +1,557 @@
+"""Pure: what a person wrote in an inventory, checked as a whole.
+
+Every tunnel is declared once, on its client; both ends are derived from that one declaration. All
+mistakes of an inventory are collected and reported together, a line each.
+"""
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+from netaddr import AddrFormatError, IPAddress, IPNetwork
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from tasks.model import Broker, Node, Server, Tunnel, ends
+
+# IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
+INTERFACE_NAME_MAX = 15
+IPV6_MINIMUM_MTU = 1280
+# A 1500-byte underlay minus the 20 bytes of an IPv4 header (RFC 4213, section 3.2).
+DEFAULT_MTU = 1480
+MAXIMUM_MTU = 65515
+# Google Public DNS: answers pings from everywhere.
+DEFAULT_PROBE_ADDRESS = "2001:4860:4860::8888"
+# Names with a meaning of their own: sit0 is the kernel's fallback device that accepts anyone's
+# protocol 41; "all" and "default" are sysctl folders.
+RESERVED_INTERFACES = frozenset({"sit0", "lo", "all", "default"})
+
+
+class DeclarationError(Exception):
+    """An inventory with mistakes: `mistakes` holds one line for each."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = len(self.mistakes)
+        heading = f"{count} mistake{'s' if count > 1 else ''} in the inventory; no host was touched"
+        super().__init__("\n".join([f"{heading}:", *(f"    {line}" for line in self.mistakes)]))
+
+
+# --- What a person may write -----------------------------------------------------------------
+
+
+def _ipv4(value: object) -> IPAddress:
+    # netaddr, like inet_aton, would read "10.1" and "010.0.0.1" as addresses.
+    if not isinstance(value, str) or not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){3}", value):
+        raise ValueError
+    try:
+        address = IPAddress(value, version=4)
+    except AddrFormatError as error:
+        raise ValueError from error
+    if (
+        address.is_multicast()
+        or address.is_loopback()
+        or address.is_link_local()
+        or address in IPNetwork("0.0.0.0/8")
+        or address in IPNetwork("240.0.0.0/4")
+    ):
+        raise ValueError
+    return address
+
+
+def _ipv6(value: object) -> IPAddress:
+    if not isinstance(value, str) or "/" in value or "%" in value:
+        raise ValueError
+    try:
+        address = IPAddress(value, version=6)
+    except AddrFormatError as error:
+        raise ValueError from error
+    if not _is_ipv6_unicast(address):
+        raise ValueError
+    return address
+
+
+def _is_ipv6_unicast(address: IPAddress) -> bool:
+    return not (
+        address == IPAddress("::")
+        or address.is_multicast()
+        or address.is_loopback()
+        or address.is_link_local()
+        or address.is_ipv4_mapped()
+    )
+
+
+def _ipv6_prefix(value: object) -> IPNetwork:
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError
+    try:
+        network = IPNetwork(value, version=6)
+    except AddrFormatError as error:
+        raise ValueError from error
+    # Number 1 takes the third and fourth address: a /126 is the smallest that holds a tunnel.
+    if network.ip != network.network or not 16 <= network.prefixlen <= 126:
+        raise ValueError
+    if not _is_ipv6_unicast(network.network):
+        raise ValueError
+    return network
+
+
+def _interface(characters: str) -> BeforeValidator:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(f"[A-Za-z0-9][{characters}]*", value):
+            raise ValueError
+        if len(value) > INTERFACE_NAME_MAX or value in RESERVED_INTERFACES:
+            raise ValueError
+        return value
+
+    return BeforeValidator(check)
+
+
+def _integer(low: int, high: int) -> BeforeValidator:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return BeforeValidator(check)
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+_INTERFACE_RULE = (
+    f"an interface name of at most {INTERFACE_NAME_MAX} letters, digits, '-' and '_', "
+    f"none of {', '.join(sorted(RESERVED_INTERFACES))}"
+)
+
+Ipv4 = Annotated[IPAddress, BeforeValidator(_ipv4)]
+Ipv6 = Annotated[IPAddress, BeforeValidator(_ipv6)]
+Prefix = Annotated[IPNetwork, BeforeValidator(_ipv6_prefix)]
+# No dots in a tunnel's: its name becomes part of file names, and `run-parts` style readers of
+# folders skip names with dots.
+TunnelInterface = Annotated[str, _interface("A-Za-z0-9_-")]
+AnyInterface = Annotated[str, _interface("A-Za-z0-9_.-")]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+Name = Annotated[str, BeforeValidator(_name)]
+
+
+class _Written(BaseModel):
+    # The description of a field is what an error says is accepted there.
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class WrittenServer(_Written):
+    """What a person writes under `tunnel_server`."""
+
+    ipv4: Ipv4 = Field(description="the IPv4 address that clients connect to, like '198.51.100.10'")
+    prefix: Prefix | None = Field(
+        None, description="an IPv6 prefix up to /126 without host bits, like '2001:db8:1::/64'"
+    )
+    on_link: Boolean = Field(True, description="True or False")
+    external_interface: AnyInterface | None = Field(
+        None, description=_INTERFACE_RULE.replace("'-' and '_'", "'-', '_' and '.'")
+    )
+    probe_address: Ipv6 = Field(
+        IPAddress(DEFAULT_PROBE_ADDRESS),
+        description=f"a global IPv6 address, like '{DEFAULT_PROBE_ADDRESS}'",
+    )
+    manager: Name | None = Field(None, description="the name of a network manager")
+
+
+class WrittenTunnel(_Written):
+    """What a person writes under `tunnel`."""
+
+    server: Name = Field(description="the inventory name of the tunnel's server")
+    ipv4: Ipv4 = Field(
+        description="the client's IPv4 address as the server sees it, like '203.0.113.20'"
+    )
+    number: Annotated[int, _integer(1, 2**127)] | None = Field(
+        None, description="a whole number from 1"
+    )
+    server_ipv6: Ipv6 | None = Field(
+        None, description="a global IPv6 address, like '2001:db8:1::2'"
+    )
+    client_ipv6: Ipv6 | None = Field(
+        None, description="a global IPv6 address, like '2001:db8:1::3'"
+    )
+    local_ipv4: Ipv4 | None = Field(
+        None, description="the client's own IPv4 address behind NAT, like '192.0.2.20'"
+    )
+    interface: TunnelInterface = Field("sit-ipv6", description=_INTERFACE_RULE)
+    server_interface: TunnelInterface | None = Field(None, description=_INTERFACE_RULE)
+    mtu: Annotated[int, _integer(IPV6_MINIMUM_MTU, MAXIMUM_MTU)] = Field(
+        DEFAULT_MTU, description=f"a whole number from {IPV6_MINIMUM_MTU} to {MAXIMUM_MTU}"
+    )
+    ttl: Annotated[int, _integer(1, 255)] = Field(255, description="a whole number from 1 to 255")
+    default_route: Boolean = Field(True, description="True or False")
+    manager: Name | None = Field(None, description="the name of a network manager")
+
+
+# Keys of the inventory format that are not built yet. Accepting one and doing nothing about it
+# would be worse than refusing it.
+NOT_YET = {"routed_prefixes": "this version deploys no routed prefixes; leave the key out"}
+
+_AnyWritten = TypeVar("_AnyWritten", bound=_Written)
+
+
+# --- Reading it ------------------------------------------------------------------------------
+
+
+def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) -> Broker:
+    """The tunnels and nodes that an inventory declares, from each host's data by its name.
+
+    `managers` are the names accepted for `manager`. Raises DeclarationError with every mistake.
+    """
+    return _Reader(inventory, tuple(managers)).read()
+
+
+class _Reader:
+    """One pass over an inventory that collects mistakes instead of stopping at the first."""
+
+    def __init__(
+        self, inventory: Mapping[str, Mapping[str, Any]], managers: tuple[str, ...]
+    ) -> None:
+        self.inventory = inventory
+        self.managers = managers
+        self.mistakes: list[str] = []
+        self.servers: dict[str, Server] = {}
+        # Each with the host and field that it was written in.
+        self.tunnels: list[tuple[str, str, Tunnel]] = []
+        self.chosen_managers: dict[str, str] = {}
+
+    def read(self) -> Broker:
+        for host, data in self.inventory.items():
+            self._read_server(host, data.get("tunnel_server"))
+        for host, data in self.inventory.items():
+            for field, written in self._mappings(host, data.get("tunnel")):
+                self._read_tunnel(host, field, written)
+        self._check_addresses()
+        self._check_pairs()
+        self._check_interfaces()
+        self._check_default_routes()
+        if not self.mistakes and not self.servers and not self.tunnels:
+            self.mistakes.append(
+                "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"
+            )
+        if self.mistakes:
+            raise DeclarationError(self.mistakes)
+        tunnels = tuple(tunnel for _, _, tunnel in self.tunnels)
+        sides = [end for tunnel in tunnels for end in ends(tunnel)]
+        return Broker(
+            tunnels=tunnels,
+            nodes={
+                host: Node(
+                    host=host,
+                    manager=self.chosen_managers.get(host),
+                    server=self.servers.get(host),
+                    ends=tuple(end for end in sides if end.host == host),
+                )
+                for host in self.inventory
+            },
+        )
+
+    # --- One host's data ---
+
+    def _read_server(self, host: str, data: object) -> None:
+        if data is None:
+            return
+        written = self._check(host, "tunnel_server", WrittenServer, data)
+        if written is None:
+            return
+        self._choose_manager(host, "tunnel_server", written.manager)
+        self.servers[host] = Server(
+            host=host,
+            ipv4=written.ipv4,
+            prefix=written.prefix,
+            on_link=written.on_link,
+            external_interface=written.external_interface,
+            probe_address=written.probe_address,
+        )
+
+    def _mappings(self, host: str, data: object) -> Iterator[tuple[str, object]]:
+        if data is None:
+            return
+        if isinstance(data, list | tuple):
+            for index, written in enumerate(data):
+                yield f"tunnel[{index}]", written
+        else:
+            yield "tunnel", data
+
+    def _read_tunnel(self, host: str, field: str, data: object) -> None:
+        written = self._check(host, field, WrittenTunnel, data)
+        if written is None:
+            return
+        self._choose_manager(host, field, written.manager)
+        server = self._server_of(host, field, written.server)
+        if server is None:
+            return
+        addresses = self._addresses(host, field, written, server)
+        if addresses is None:
+            return
+        if written.ipv4 == server.ipv4:
+            self._mistake(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
+        server_interface = written.server_interface or f"sit-{host.split('.')[0]}"
+        if written.server_interface is None:
+            try:
+                _interface("A-Za-z0-9_-").func(server_interface)  # type: ignore[call-arg]
+            except ValueError:
+                self._mistake(
+                    host,
+                    f"{field}.server_interface",
+                    server_interface,
+                    f"the default name, made of the host's, can't be used; "
+                    f"set it: {_INTERFACE_RULE}",
+                )
+        tunnel = Tunnel(
+            server=server,
+            client=host,
+            client_ipv4=written.ipv4,
+            local_ipv4=written.local_ipv4 or written.ipv4,
+            server_ipv6=addresses[0],
+            client_ipv6=addresses[1],
+            server_interface=server_interface,
+            client_interface=written.interface,
+            mtu=written.mtu,
+            ttl=written.ttl,
+            default_route=written.default_route,
+        )
+        self.tunnels.append((host, field, tunnel))
+
+    def _server_of(self, host: str, field: str, name: str) -> Server | None:
+        field = f"{field}.server"
+        if name == host:
+            self._mistake(host, field, name, "a host can't be its own server")
+        elif name in self.servers:
+            return self.servers[name]
+        elif name not in self.inventory:
+            close = difflib.get_close_matches(name, self.servers, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            self._mistake(host, field, name, f"no host of the inventory has this name{hint}")
+        elif self.inventory[name].get("tunnel_server") is None:
+            self._mistake(host, field, name, "that host has no `tunnel_server`")
+        # Else its `tunnel_server` has mistakes of its own, which are reported already.
+        return None
+
+    def _addresses(
+        self, host: str, field: str, written: WrittenTunnel, server: Server
+    ) -> tuple[IPAddress, IPAddress] | None:
+        """The tunnel's two IPv6 addresses, server's first: numbered or named."""
+        named = {
+            key: address
+            for key in ("server_ipv6", "client_ipv6")
+            if (address := getattr(written, key)) is not None
+        }
+        if written.number is not None:
+            if named:
+                keys = " and ".join(f"`{key}`" for key in named)
+                self._mistake(
+                    host, f"{field}.number", written.number, f"give either it or {keys}, not both"
+                )
+                return None
+            return self._numbered(host, field, written.number, server)
+        if len(named) < 2:
+            self.mistakes.append(
+                f"{host}: {field}: the addresses are missing: give `number`, or both "
+                "`server_ipv6` and `client_ipv6`"
+            )
+            return None
+        return self._named(host, field, named["server_ipv6"], named["client_ipv6"], server)
+
+    def _numbered(
+        self, host: str, field: str, number: int, server: Server
+    ) -> tuple[IPAddress, IPAddress] | None:
+        field = f"{field}.number"
+        if server.prefix is None:
+            self._mistake(host, field, number, f"{server.host} has no `prefix` to number from")
+            return None
+        highest = server.prefix.size // 2 - 1
+        if number > highest:
+            self._mistake(
+                host, field, number, f"{server.prefix} of {server.host} holds 1 to {highest}"
+            )
+            return None
+        return server.prefix[2 * number], server.prefix[2 * number + 1]
+
+    def _named(
+        self, host: str, field: str, of_server: IPAddress, of_client: IPAddress, server: Server
+    ) -> tuple[IPAddress, IPAddress] | None:
+        if of_client != of_server ^ 1:
+            self._mistake(
+                host,
+                f"{field}.client_ipv6",
+                of_client,
+                f"with {of_server} on the server it must be {of_server ^ 1}: "
+                "the two addresses of one /127",
+            )
+            return None
+        if int(of_server) % 2:
+            self._mistake(
+                host,
+                f"{field}.server_ipv6",
+                of_server,
+                f"odd: the server takes the even address of the pair, here {of_client}",
+            )
+            return None
+        if server.prefix is not None and of_server not in server.prefix:
+            self._mistake(
+                host, f"{field}.server_ipv6", of_server, f"not in {server.prefix} of {server.host}"
+            )
+            return None
+        # The all-zero interface identifier is every router's of that link (RFC 4291, 2.6.1).
+        anycast = server.prefix.network if server.prefix else IPNetwork(f"{of_server}/64").network
+        if of_server == anycast:
+            self._mistake(
+                host,
+                f"{field}.server_ipv6",
+                of_server,
+                "all-zero: the subnet-router anycast address; take another pair",
+            )
+            return None
+        return of_server, of_client
+
+    def _choose_manager(self, host: str, field: str, manager: str | None) -> None:
+        if manager is None:
+            return
+        if manager not in self.managers:
+            self._mistake(
+                host, f"{field}.manager", manager, f"expected one of {', '.join(self.managers)}"
+            )
+            return
+        other = self.chosen_managers.setdefault(host, manager)
+        if other != manager:
+            self._mistake(
+                host, f"{field}.manager", manager, f"this host has manager {other!r} elsewhere"
+            )
+
+    def _check(
+        self, host: str, field: str, model: type[_AnyWritten], data: object
+    ) -> _AnyWritten | None:
+        if not isinstance(data, Mapping):
+            self._mistake(host, field, data, f"expected a mapping with {_keys(model)}")
+            return None
+        try:
+            return model.model_validate(dict(data))
+        except ValidationError as error:
+            for found in error.errors():
+                self._explain(host, field, model, str(found["loc"][0]), found)
+        return None
+
+    def _explain(
+        self, host: str, field: str, model: type[_Written], key: str, found: Mapping[str, Any]
+    ) -> None:
+        if found["type"] == "missing":
+            description = model.model_fields[key].description
+            self.mistakes.append(f"{host}: {field}.{key} is missing: expected {description}")
+        elif key in NOT_YET:
+            self._mistake(host, f"{field}.{key}", found["input"], NOT_YET[key])
+        elif found["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(key, model.model_fields, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            self.mistakes.append(
+                f"{host}: {field}.{key} is not a known key: {hint}accepted are {_keys(model)}"
+            )
+        else:
+            description = model.model_fields[key].description
+            self._mistake(host, f"{field}.{key}", found["input"], f"expected {description}")
+
+    def _mistake(self, host: str, field: str, value: object, accepted: str) -> None:
+        shown = str(value) if isinstance(value, IPAddress | IPNetwork) else repr(value)
+        self.mistakes.append(f"{host}: {field} = {_short(shown)}: {accepted}")
+
+    # --- All hosts together ---
+
+    def _taken_twice(self, uses: Iterable[tuple[Hashable, str, str, object]]) -> None:
+        """A mistake for each use (key, host, field, value) of a key that was used before."""
+        first: dict[Hashable, tuple[str, str]] = {}
+        for key, host, field, value in uses:
+            if key in first:
+                other_host, other_field = first[key]
+                self._mistake(host, field, value, f"also in {other_host}: {other_field}")
+            else:
+                first[key] = host, field
+
+    def _check_addresses(self) -> None:
+        self._taken_twice(
+            (server.ipv4, host, "tunnel_server.ipv4", server.ipv4)
+            for host, server in self.servers.items()
+        )
+        # One use a tunnel: the two addresses are a pair, so they clash together or not at all.
+        self._taken_twice(
+            (tunnel.server_ipv6, host, self._address_field(host, field), self._shown(host, tunnel))
+            for host, field, tunnel in self.tunnels
+        )
+
+    def _address_field(self, host: str, field: str) -> str:
+        numbered = "number" in self._data_of(host, field)
+        return f"{field}.number" if numbered else f"{field}.server_ipv6"
+
+    def _shown(self, host: str, tunnel: Tunnel) -> object:
+        for other, field, candidate in self.tunnels:
+            if other == host and candidate is tunnel:
+                return self._data_of(host, field).get("number", tunnel.server_ipv6)
+        return tunnel.server_ipv6
+
+    def _data_of(self, host: str, field: str) -> Mapping[str, Any]:
+        data: Mapping[str, Any] = dict(self._mappings(host, self.inventory[host].get("tunnel")))
+        mapping: Mapping[str, Any] = data[field]
+        return mapping
+
+    def _check_pairs(self) -> None:
+        # The kernel refuses a second sit tunnel with the same local and remote address, so two
+        # clients behind one public address can't both use one server address.
+        self._taken_twice(
+            ((tunnel.server.host, tunnel.client_ipv4), host, f"{field}.ipv4", tunnel.client_ipv4)
+            for host, field, tunnel in self.tunnels
+        )
+
+    def _check_interfaces(self) -> None:
+        self._taken_twice(
+            use
+            for host, field, tunnel in self.tunnels
+            for use in (
+                (
+                    (tunnel.server.host, tunnel.server_interface),
+                    host,
+                    f"{field}.server_interface",
+                    tunnel.server_interface,
+                ),
+                (
+                    (host, tunnel.client_interface),
+                    host,
+                    f"{field}.interface",
+                    tunnel.client_interface,
+                ),
+            )
+        )
+
+    def _check_default_routes(self) -> None:
+        fields: dict[str, list[str]] = defaultdict(list)
+        for host, field, tunnel in self.tunnels:
+            if tunnel.default_route:
+                fields[host].append(field)
+        for host, named in fields.items():
+            for field in named[1:]:
+                self._mistake(
+                    host,
+                    f"{field}.default_route",
+                    True,
+                    f"{named[0]} has the default route; set this one to False",
+                )
+
+
+def _keys(model: type[_Written]) -> str:
+    return ", ".join(model.model_fields)
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,138 @@
+"""Pure: a checked inventory as tunnels, and what each host is to carry of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from netaddr import IPAddress, IPNetwork
+
+# Two addresses and nothing else: no subnet-router anycast address on either (RFC 6164).
+PREFIX_LENGTH = 127
+
+
+@dataclass(frozen=True)
+class Server:
+    """A host with native IPv6 that tunnels end on."""
+
+    host: str
+    ipv4: IPAddress
+    prefix: IPNetwork | None
+    on_link: bool
+    external_interface: str | None
+    probe_address: IPAddress
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """One 6in4 tunnel (RFC 4213) between a server and a client."""
+
+    server: Server
+    client: str
+    client_ipv4: IPAddress
+    local_ipv4: IPAddress
+    server_ipv6: IPAddress
+    client_ipv6: IPAddress
+    server_interface: str
+    client_interface: str
+    mtu: int
+    ttl: int
+    default_route: bool
+
+
+@dataclass(frozen=True)
+class End:
+    """One host's side of a tunnel: `local` and `remote` are IPv4, `address` and `peer` IPv6."""
+
+    tunnel: Tunnel
+    host: str
+    peer_host: str
+    interface: str
+    local: IPAddress
+    remote: IPAddress
+    address: IPAddress
+    peer: IPAddress
+
+    @property
+    def is_client(self) -> bool:
+        return self.host == self.tunnel.client
+
+    @property
+    def mtu(self) -> int:
+        return self.tunnel.mtu
+
+    @property
+    def ttl(self) -> int:
+        return self.tunnel.ttl
+
+    @property
+    def network(self) -> str:
+        """The address with its prefix length, as `ip address` prints it."""
+        return f"{self.address}/{PREFIX_LENGTH}"
+
+    @property
+    def default_route(self) -> bool:
+        """Whether this host's IPv6 default route leads into the tunnel."""
+        return self.is_client and self.tunnel.default_route
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one host of the inventory is to carry: its ends, and a server's part if it is one."""
+
+    host: str
+    manager: str | None
+    server: Server | None
+    ends: tuple[End, ...]
+
+    @property
+    def is_declared(self) -> bool:
+        return self.server is not None or bool(self.ends)
+
+    @property
+    def proxied(self) -> tuple[IPAddress, ...]:
+        """The addresses to answer neighbour solicitations for.
+
+        Both of each tunnel: the server's own tunnel address is on no interface of that link either.
+        """
+        if self.server is None or not self.server.on_link:
+            return ()
+        return tuple(
+            sorted(a for e in self.ends if not e.is_client for a in (e.address, e.peer))
+        )
+
+    @property
+    def upstreams(self) -> tuple[End, ...]:
+        """The ends on which this host is the client."""
+        return tuple(end for end in self.ends if end.is_client)
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A whole inventory without mistakes: its tunnels, and a node for each of its hosts."""
+
+    tunnels: tuple[Tunnel, ...]
+    nodes: Mapping[str, Node]
+
+
+def ends(tunnel: Tunnel) -> tuple[End, End]:
+    """The server's end and the client's: each mirrors the other."""
+    server = End(
+        tunnel=tunnel,
+        host=tunnel.server.host,
+        peer_host=tunnel.client,
+        interface=tunnel.server_interface,
+        local=tunnel.server.ipv4,
+        remote=tunnel.client_ipv4,
+        address=tunnel.server_ipv6,
+        peer=tunnel.client_ipv6,
+    )
+    client = End(
+        tunnel=tunnel,
+        host=tunnel.client,
+        peer_host=tunnel.server.host,
+        interface=tunnel.client_interface,
+        local=tunnel.local_ipv4,
+        remote=tunnel.server.ipv4,
+        address=tunnel.client_ipv6,
+        peer=tunnel.server_ipv6,
+    )
+    return server, client

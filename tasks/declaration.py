@@ -8,7 +8,7 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -97,15 +97,19 @@ def _ipv6_prefix(value: object) -> IPNetwork:
     return network
 
 
-def _interface(characters: str) -> BeforeValidator:
-    def check(value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(f"[A-Za-z0-9][{characters}]*", value):
-            raise ValueError
-        if len(value) > INTERFACE_NAME_MAX or value in RESERVED_INTERFACES:
-            raise ValueError
-        return value
+def _any_interface(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+        raise ValueError
+    if len(value) > INTERFACE_NAME_MAX or value in RESERVED_INTERFACES:
+        raise ValueError
+    return value
 
-    return BeforeValidator(check)
+
+def _tunnel_interface(value: object) -> str:
+    # No dots: the name becomes part of file names, and readers of folders skip those with dots.
+    if "." in (name := _any_interface(value)):
+        raise ValueError
+    return name
 
 
 def _integer(low: int, high: int) -> BeforeValidator:
@@ -137,10 +141,8 @@ _INTERFACE_RULE = (
 Ipv4 = Annotated[IPAddress, BeforeValidator(_ipv4)]
 Ipv6 = Annotated[IPAddress, BeforeValidator(_ipv6)]
 Prefix = Annotated[IPNetwork, BeforeValidator(_ipv6_prefix)]
-# No dots in a tunnel's: its name becomes part of file names, and `run-parts` style readers of
-# folders skip names with dots.
-TunnelInterface = Annotated[str, _interface("A-Za-z0-9_-")]
-AnyInterface = Annotated[str, _interface("A-Za-z0-9_.-")]
+AnyInterface = Annotated[str, BeforeValidator(_any_interface)]
+TunnelInterface = Annotated[str, BeforeValidator(_tunnel_interface)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Name = Annotated[str, BeforeValidator(_name)]
 
@@ -204,6 +206,15 @@ NOT_YET = {"routed_prefixes": "this version deploys no routed prefixes; leave th
 _AnyWritten = TypeVar("_AnyWritten", bound=_Written)
 
 
+class _Entry(NamedTuple):
+    """A tunnel, and where in the inventory it was written."""
+
+    host: str
+    field: str
+    written: WrittenTunnel
+    tunnel: Tunnel
+
+
 # --- Reading it ------------------------------------------------------------------------------
 
 
@@ -225,27 +236,25 @@ class _Reader:
         self.managers = managers
         self.mistakes: list[str] = []
         self.servers: dict[str, Server] = {}
-        # Each with the host and field that it was written in.
-        self.tunnels: list[tuple[str, str, Tunnel]] = []
+        self.entries: list[_Entry] = []
         self.chosen_managers: dict[str, str] = {}
 
     def read(self) -> Broker:
         for host, data in self.inventory.items():
             self._read_server(host, data.get("tunnel_server"))
         for host, data in self.inventory.items():
-            for field, written in self._mappings(host, data.get("tunnel")):
+            for field, written in self._mappings(data.get("tunnel")):
                 self._read_tunnel(host, field, written)
         self._check_addresses()
-        self._check_pairs()
         self._check_interfaces()
         self._check_default_routes()
-        if not self.mistakes and not self.servers and not self.tunnels:
+        if not self.mistakes and not self.servers and not self.entries:
             self.mistakes.append(
                 "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"
             )
         if self.mistakes:
             raise DeclarationError(self.mistakes)
-        tunnels = tuple(tunnel for _, _, tunnel in self.tunnels)
+        tunnels = tuple(entry.tunnel for entry in self.entries)
         sides = [end for tunnel in tunnels for end in ends(tunnel)]
         return Broker(
             tunnels=tunnels,
@@ -278,7 +287,7 @@ class _Reader:
             probe_address=written.probe_address,
         )
 
-    def _mappings(self, host: str, data: object) -> Iterator[tuple[str, object]]:
+    def _mappings(self, data: object) -> Iterator[tuple[str, object]]:
         if data is None:
             return
         if isinstance(data, list | tuple):
@@ -300,18 +309,16 @@ class _Reader:
             return
         if written.ipv4 == server.ipv4:
             self._mistake(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
-        server_interface = written.server_interface or f"sit-{host.split('.')[0]}"
-        if written.server_interface is None:
-            try:
-                _interface("A-Za-z0-9_-").func(server_interface)  # type: ignore[call-arg]
-            except ValueError:
-                self._mistake(
-                    host,
-                    f"{field}.server_interface",
-                    server_interface,
-                    f"the default name, made of the host's, can't be used; "
-                    f"set it: {_INTERFACE_RULE}",
-                )
+        server_interface = written.server_interface or f"sit-{host.partition('.')[0]}"
+        try:
+            _tunnel_interface(server_interface)
+        except ValueError:
+            self._mistake(
+                host,
+                f"{field}.server_interface",
+                server_interface,
+                f"the default, made of the host's name, can't be used; set it to {_INTERFACE_RULE}",
+            )
         tunnel = Tunnel(
             server=server,
             client=host,
@@ -325,7 +332,7 @@ class _Reader:
             ttl=written.ttl,
             default_route=written.default_route,
         )
-        self.tunnels.append((host, field, tunnel))
+        self.entries.append(_Entry(host, field, written, tunnel))
 
     def _server_of(self, host: str, field: str, name: str) -> Server | None:
         field = f"{field}.server"
@@ -487,58 +494,33 @@ class _Reader:
         )
         # One use a tunnel: the two addresses are a pair, so they clash together or not at all.
         self._taken_twice(
-            (tunnel.server_ipv6, host, self._address_field(host, field), self._shown(host, tunnel))
-            for host, field, tunnel in self.tunnels
+            (tunnel.server_ipv6, host, f"{field}.number", written.number)
+            if written.number is not None
+            else (tunnel.server_ipv6, host, f"{field}.server_ipv6", tunnel.server_ipv6)
+            for host, field, written, tunnel in self.entries
         )
-
-    def _address_field(self, host: str, field: str) -> str:
-        numbered = "number" in self._data_of(host, field)
-        return f"{field}.number" if numbered else f"{field}.server_ipv6"
-
-    def _shown(self, host: str, tunnel: Tunnel) -> object:
-        for other, field, candidate in self.tunnels:
-            if other == host and candidate is tunnel:
-                return self._data_of(host, field).get("number", tunnel.server_ipv6)
-        return tunnel.server_ipv6
-
-    def _data_of(self, host: str, field: str) -> Mapping[str, Any]:
-        data: Mapping[str, Any] = dict(self._mappings(host, self.inventory[host].get("tunnel")))
-        mapping: Mapping[str, Any] = data[field]
-        return mapping
-
-    def _check_pairs(self) -> None:
         # The kernel refuses a second sit tunnel with the same local and remote address, so two
         # clients behind one public address can't both use one server address.
         self._taken_twice(
             ((tunnel.server.host, tunnel.client_ipv4), host, f"{field}.ipv4", tunnel.client_ipv4)
-            for host, field, tunnel in self.tunnels
+            for host, field, _, tunnel in self.entries
         )
 
     def _check_interfaces(self) -> None:
         self._taken_twice(
-            use
-            for host, field, tunnel in self.tunnels
-            for use in (
-                (
-                    (tunnel.server.host, tunnel.server_interface),
-                    host,
-                    f"{field}.server_interface",
-                    tunnel.server_interface,
-                ),
-                (
-                    (host, tunnel.client_interface),
-                    host,
-                    f"{field}.interface",
-                    tunnel.client_interface,
-                ),
+            ((carrier, name), host, f"{field}.{key}", name)
+            for host, field, _, tunnel in self.entries
+            for carrier, key, name in (
+                (tunnel.server.host, "server_interface", tunnel.server_interface),
+                (host, "interface", tunnel.client_interface),
             )
         )
 
     def _check_default_routes(self) -> None:
         fields: dict[str, list[str]] = defaultdict(list)
-        for host, field, tunnel in self.tunnels:
-            if tunnel.default_route:
-                fields[host].append(field)
+        for entry in self.entries:
+            if entry.tunnel.default_route:
+                fields[entry.host].append(entry.field)
         for host, named in fields.items():
             for field in named[1:]:
                 self._mistake(

@@ -95,9 +95,7 @@ class Node:
         """
         if self.server is None or not self.server.on_link:
             return ()
-        return tuple(
-            sorted(a for e in self.ends if not e.is_client for a in (e.address, e.peer))
-        )
+        return tuple(sorted(a for e in self.ends if not e.is_client for a in (e.address, e.peer)))
 
     @property
     def upstreams(self) -> tuple[End, ...]:

@@ -1,0 +1,76 @@
+"""Pure: ifupdown, Debian's own (ifup(8), interfaces(5))."""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+
+from tasks.managers.manager import Site
+from tasks.model import PREFIX_LENGTH
+from tasks.render import render
+from tasks.state import OWNED, File, HostState
+
+_FOLDER = "/etc/network/interfaces.d"
+# Longer than an interface name can be, so that no tunnel's file is called the same.
+_EXTERNAL_INTERFACE = f"{_FOLDER}/{OWNED}-external-interface"
+
+
+class Ifupdown:
+    """Tunnels as stanzas of their own, proxy entries as `post-up` lines of the external interface.
+
+    Entries in a tunnel's stanza would be lost whenever the external interface goes down and up.
+    """
+
+    name = "ifupdown"
+    looked_for = "`ifquery --state` lists it (ifupdown)"
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        return "`ifquery --state` lists it" if interface in state.ifupdown else None
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        del site
+        if not any(_includes(line) for line in state.ifupdown_sources):
+            yield (
+                f"/etc/network/interfaces doesn't read {_FOLDER}, where Culvert's files go: "
+                f"add the line `source {_FOLDER}/*`"
+            )
+
+    def files(self, site: Site) -> dict[str, File]:
+        files = {
+            f"{_FOLDER}/{OWNED}-{end.interface}": File(
+                render("ifupdown/tunnel", end=end, prefix_length=PREFIX_LENGTH)
+            )
+            for end in site.ends
+        }
+        if site.proxied:
+            files[_EXTERNAL_INTERFACE] = File(
+                render(
+                    "ifupdown/external-interface",
+                    interface=site.external_interface,
+                    proxied=site.proxied,
+                )
+            )
+        return files
+
+    def defines(self, path: str) -> str | None:
+        prefix = f"{_FOLDER}/{OWNED}-"
+        if not path.startswith(prefix) or path == _EXTERNAL_INTERFACE:
+            return None
+        return path.removeprefix(prefix)
+
+    def remove(self, interface: str) -> Sequence[str]:
+        # ifdown first: without its stanza, ifupdown would not know the interface any more.
+        return (f"ifdown --force {interface}",)
+
+    def apply(self, created: Sequence[str], changed_files: Iterable[str]) -> Sequence[str]:
+        del changed_files
+        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
+        return tuple(f"ifup --force {interface}" for interface in created)
+
+
+def _includes(line: str) -> bool:
+    """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""
+    keyword, *patterns = line.split()
+    sample = f"{_FOLDER}/{OWNED}-sit-ipv6"
+    relative = [p if p.startswith("/") else f"/etc/network/{p}" for p in patterns]
+    if keyword == "source-directory":
+        return any(fnmatch(_FOLDER, pattern.rstrip("/")) for pattern in relative)
+    return any(fnmatch(sample, pattern) for pattern in relative)

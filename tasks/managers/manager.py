@@ -1,0 +1,56 @@
+"""Pure: what a network manager must be able to say, for Culvert to put a tunnel on its hosts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from netaddr import IPAddress
+
+from tasks.model import End, Node
+from tasks.state import File, HostState
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node on its own host: which interface leads to the Internet there."""
+
+    node: Node
+    external_interface: str
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        return self.node.ends
+
+    @property
+    def proxied(self) -> tuple[IPAddress, ...]:
+        return self.node.proxied
+
+
+class Manager(Protocol):
+    """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
+
+    @property
+    def name(self) -> str:
+        """As a person writes it under `manager`."""
+
+    @property
+    def looked_for(self) -> str:
+        """What `evidence` looks for, for the sentence that refuses a host."""
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        """What shows that this manager holds the interface now; None where nothing does."""
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        """Sentences on what would keep this manager from carrying the site."""
+
+    def files(self, site: Site) -> dict[str, File]:
+        """Every file that the site needs of this manager, by its path."""
+
+    def defines(self, path: str) -> str | None:
+        """The tunnel interface that an owned file of this path defines, if it does."""
+
+    def remove(self, interface: str) -> Sequence[str]:
+        """Shell commands, run while the files are still there, that take a tunnel down."""
+
+    def apply(self, created: Sequence[str], changed_files: Iterable[str]) -> Sequence[str]:
+        """Shell commands, run once the files are there, that bring up the created tunnels."""

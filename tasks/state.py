@@ -1,0 +1,318 @@
+"""Pure: the state of a host, parsed from what one shell script printed there."""
+
+import base64
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from netaddr import IPAddress
+
+# The folders where files of Culvert may lie, whatever manager wrote them.
+FOLDERS = (
+    "/etc/network/interfaces.d",
+    "/etc/netplan",
+    "/etc/networkd-dispatcher",
+    "/etc/systemd/network",
+    "/etc/sysctl.d",
+)
+# How every file of Culvert is called, and no other.
+OWNED = "60-culvert"
+
+_MARK = "@@ culvert "
+
+
+class UnreadableStateError(Exception):
+    """The host's answer is not what the script prints; says what is missing."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A text file with its permission bits."""
+
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network interface; `local`, `remote` and `ttl` are a tunnel's (0: inherited)."""
+
+    name: str
+    kind: str | None
+    is_up: bool
+    mtu: int
+    addresses: tuple[str, ...] = ()
+    local: IPAddress | None = None
+    remote: IPAddress | None = None
+    ttl: int = 0
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the main IPv6 table; `destination` is `default` or a prefix."""
+
+    destination: str
+    gateway: str | None
+    device: str
+    protocol: str
+    metric: int
+
+
+@dataclass(frozen=True)
+class NetworkdLink:
+    """What systemd-networkd says of an interface: `configured`, `unmanaged`, …, and its file."""
+
+    state: str
+    network_file: str | None
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What Culvert reads of a host before it decides anything."""
+
+    uid: int = 0
+    files: Mapping[str, File] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    proxies: frozenset[tuple[IPAddress, str]] = frozenset()
+    # Device of the route to an IPv4 address.
+    ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
+    # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
+    sysctl_files: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    networkd: Mapping[str, NetworkdLink] = field(default_factory=dict)
+    # Interfaces that ifupdown says are up, and the patterns that its main file includes.
+    ifupdown: frozenset[str] = frozenset()
+    ifupdown_sources: tuple[str, ...] = ()
+    # Units of systemd that are active.
+    active_units: frozenset[str] = frozenset()
+    # What `netplan generate` would change in /run, were it called now: file names.
+    netplan_pending: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> dict[IPAddress, str]:
+        """Every address of the host with the interface that holds it."""
+        return {
+            IPAddress(network.partition("/")[0]): link.name
+            for link in self.links.values()
+            for network in link.addresses
+        }
+
+    def default_routes(self) -> list[Route]:
+        """IPv6 default routes, the preferred first."""
+        routes = [route for route in self.routes if route.destination == "default"]
+        return sorted(routes, key=lambda route: route.metric)
+
+
+# --- Asking ----------------------------------------------------------------------------------
+
+_SCRIPT = r"""
+section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+section uid; id -u
+section files
+find @FOLDERS@ -name '@OWNED@*' -type f -print0 2>/dev/null |
+    tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
+section addresses; ip -json -details address show
+section routes; ip -6 -json route show default; ip -6 -json route show proto kernel
+section proxies; ip -6 -json neighbour show proxy
+section devices
+for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
+section sysctls
+grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
+    /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
+    /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
+section sysctl-files
+grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /etc/sysctl.conf 2>/dev/null
+section networkd
+if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; then
+    networkctl --json=short list 2>/dev/null
+fi
+section ifupdown; if has ifquery; then ifquery --state 2>/dev/null; fi
+section ifupdown-sources; grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null
+section active
+if has systemctl; then
+    for unit in networkd-dispatcher.service; do
+        if systemctl --quiet is-active "$unit"; then echo "$unit"; fi
+    done
+fi
+section netplan
+if has netplan && pending=$(mktemp -d); then
+    mkdir -p "$pending/etc" "$pending/run" "$pending/lib"
+    for root in etc run lib; do
+        if [ -d "/$root/netplan" ]; then cp -a "/$root/netplan" "$pending/$root/"; fi
+    done
+    if netplan generate --root-dir "$pending" >"$pending/error" 2>&1; then
+        mkdir -p "$pending/run/systemd/network"
+        diff --brief --recursive "$pending/run/systemd/network" /run/systemd/network
+    else
+        printf 'error: %s\n' "$(tail -n 3 "$pending/error" | tr '\n' ' ')"
+    fi
+    rm -rf "$pending"
+fi
+section end
+"""
+
+
+def script(remotes: Iterable[IPAddress]) -> str:
+    """The shell script that reads a host; `remotes` are IPv4 addresses to ask the route to."""
+    return (
+        _SCRIPT.replace("@FOLDERS@", " ".join(FOLDERS))
+        .replace("@OWNED@", OWNED)
+        .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
+    )
+
+
+# --- Understanding the answer ----------------------------------------------------------------
+
+
+def parse(output: str) -> HostState:
+    """The state that the script's output tells of.
+
+    Raises UnreadableStateError where the output is cut off or a command printed something else.
+    """
+    sections = _sections(output)
+    if "end" not in sections:
+        raise UnreadableStateError("the script that reads the host didn't run to its end")
+    try:
+        links = _links(sections["addresses"])
+        return HostState(
+            uid=int(sections["uid"]),
+            files=_files(sections["files"]),
+            links={link.name: link for link in links},
+            routes=tuple(_routes(sections["routes"])),
+            proxies=frozenset(
+                (IPAddress(entry["dst"]), entry["dev"])
+                for entry in _json_documents(sections["proxies"])
+            ),
+            ipv4_devices={
+                IPAddress(route["dst"]): route["dev"]
+                for route in _json_documents(sections["devices"])
+                if "dev" in route
+            },
+            sysctls=_sysctls(sections["sysctls"]),
+            sysctl_files=_sysctl_files(sections["sysctl-files"]),
+            networkd=_networkd(sections["networkd"]),
+            ifupdown=frozenset(
+                line.partition("=")[0] for line in sections["ifupdown"].splitlines() if line
+            ),
+            ifupdown_sources=tuple(sections["ifupdown-sources"].split("\n")),
+            active_units=frozenset(sections["active"].split()),
+            netplan_pending=tuple(_pending(sections["netplan"])),
+        )
+    except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+        raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
+
+
+def _sections(output: str) -> dict[str, str]:
+    # What a shell's start-up files print comes before the first mark.
+    parts = re.split(rf"^{_MARK}(.+)$", output, flags=re.MULTILINE)
+    return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _json_documents(text: str) -> list[Any]:
+    """The elements of all JSON arrays in a text, one array after another."""
+    decoder = json.JSONDecoder()
+    elements: list[Any] = []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        elements += document
+        text = text[end:]
+    return elements
+
+
+def _files(text: str) -> dict[str, File]:
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(text))) as archive:
+        found = {}
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None:
+                found["/" + member.name.lstrip("/")] = File(
+                    content.read().decode(errors="replace"), member.mode
+                )
+        return found
+
+
+def _links(text: str) -> list[Link]:
+    return [_link(entry) for entry in _json_documents(text) if entry.get("ifname")]
+
+
+def _link(entry: Mapping[str, Any]) -> Link:
+    info = entry.get("linkinfo", {})
+    kind = info.get("info_kind")
+    tunnel = info.get("info_data", {}) if kind == "sit" else {}
+    return Link(
+        name=entry["ifname"],
+        kind=kind,
+        is_up="UP" in entry["flags"],
+        mtu=entry["mtu"],
+        addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", ())),
+        local=_endpoint(tunnel.get("local")),
+        remote=_endpoint(tunnel.get("remote")),
+        ttl=tunnel.get("ttl", 0),
+    )
+
+
+def _endpoint(value: str | None) -> IPAddress | None:
+    return None if value in (None, "any", "0.0.0.0") else IPAddress(value)
+
+
+def _routes(text: str) -> Iterable[Route]:
+    for entry in _json_documents(text):
+        # A multipath route has its devices in `nexthops`.
+        for hop in entry.get("nexthops", [entry]):
+            yield Route(
+                destination=entry["dst"],
+                gateway=hop.get("gateway"),
+                device=hop.get("dev", ""),
+                protocol=entry.get("protocol", ""),
+                metric=entry.get("metric", 0),
+            )
+
+
+def _sysctls(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
+
+
+def _sysctl_files(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in text.splitlines():
+        path, _, setting = line.partition(":")
+        key, _, value = setting.partition("=")
+        found.setdefault(path, []).append((sysctl_path(key.strip().lstrip("-")), value.strip()))
+    return {path: tuple(settings) for path, settings in found.items()}
+
+
+def sysctl_path(key: str) -> str:
+    """The path below /proc/sys of a key as sysctl.d(5) reads it: the first separator decides."""
+    separator = re.search(r"[./]", key)
+    if separator is None or separator.group() == "/":
+        return key
+    return key.translate(str.maketrans("./", "/."))
+
+
+def _networkd(text: str) -> dict[str, NetworkdLink]:
+    if not text:
+        return {}
+    return {
+        entry["Name"]: NetworkdLink(entry["AdministrativeState"], entry.get("NetworkFile"))
+        for entry in json.loads(text)["Interfaces"]
+    }
+
+
+def _pending(text: str) -> Iterable[str]:
+    for line in text.splitlines():
+        if match := re.fullmatch(r"Files (\S+) and \S+ differ", line):
+            yield match[1].rpartition("/")[2]
+        elif match := re.fullmatch(r"Only in (\S+): (\S+)", line):
+            yield match[2]
+        elif line.startswith("error: "):
+            yield line

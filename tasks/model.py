@@ -69,6 +69,11 @@ class End:
         return f"{self.address}/{PREFIX_LENGTH}"
 
     @property
+    def connected(self) -> str:
+        """The prefix that holds both addresses and nothing else."""
+        return f"{min(self.address, self.peer)}/{PREFIX_LENGTH}"
+
+    @property
     def default_route(self) -> bool:
         """Whether this host's IPv6 default route leads into the tunnel."""
         return self.is_client and self.tunnel.default_route

@@ -89,8 +89,9 @@ class HostState:
     # Interfaces that ifupdown says are up, and the patterns that its main file includes.
     ifupdown: frozenset[str] = frozenset()
     ifupdown_sources: tuple[str, ...] = ()
-    # Units of systemd that are active.
-    active_units: frozenset[str] = frozenset()
+    # networkd-dispatcher.service is installed, and started.
+    dispatcher_is_loaded: bool = False
+    dispatcher_is_active: bool = False
     # What `netplan generate` would change in /run, were it called now: file names.
     netplan_pending: tuple[str, ...] = ()
 
@@ -130,18 +131,16 @@ grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forward
     /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
 section sysctl-files
 grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
-    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /etc/sysctl.conf 2>/dev/null
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
 section networkd
 if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; then
     networkctl --json=short list 2>/dev/null
 fi
 section ifupdown; if has ifquery; then ifquery --state 2>/dev/null; fi
 section ifupdown-sources; grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null
-section active
+section dispatcher
 if has systemctl; then
-    for unit in networkd-dispatcher.service; do
-        if systemctl --quiet is-active "$unit"; then echo "$unit"; fi
-    done
+    systemctl show --property=LoadState,ActiveState networkd-dispatcher.service
 fi
 section netplan
 if has netplan && pending=$(mktemp -d); then
@@ -204,7 +203,8 @@ def parse(output: str) -> HostState:
                 line.partition("=")[0] for line in sections["ifupdown"].splitlines() if line
             ),
             ifupdown_sources=tuple(sections["ifupdown-sources"].split("\n")),
-            active_units=frozenset(sections["active"].split()),
+            dispatcher_is_loaded="LoadState=loaded" in sections["dispatcher"],
+            dispatcher_is_active="ActiveState=active" in sections["dispatcher"],
             netplan_pending=tuple(_pending(sections["netplan"])),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:

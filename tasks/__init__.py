@@ -1,0 +1,1 @@
+"""Culvert: the layers."""

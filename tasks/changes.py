@@ -1,0 +1,141 @@
+"""Pure: what a run does to one host: the diff that a person reads, the script that does it."""
+
+import base64
+import difflib
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tasks.state import File
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file before and after; None where there is none."""
+
+    path: str
+    before: File | None
+    after: File | None
+
+    def diff(self, host: str) -> str:
+        """A unified diff with `host:/path` in its headers, and the mode where that changes."""
+        lines = difflib.unified_diff(
+            self.before.text.splitlines(keepends=True) if self.before else [],
+            self.after.text.splitlines(keepends=True) if self.after else [],
+            fromfile=f"{host}:{self.path}" if self.before else "/dev/null",
+            tofile=f"{host}:{self.path}" if self.after else "/dev/null",
+            n=3,
+        )
+        text = "".join(
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for line in lines
+        )
+        if self.after and (self.before is None or self.before.mode != self.after.mode):
+            before = f"{self.before.mode:04o} -> " if self.before else ""
+            text += f"mode {host}:{self.path} {before}{self.after.mode:04o}\n"
+        return text
+
+    @property
+    def staged(self) -> str:
+        """Where the new text waits, beside the file: a rename puts it in its place at once."""
+        path = PurePosixPath(self.path)
+        # The dot hides it from `source interfaces.d/*`, and the suffix from `*.yaml`.
+        return str(path.with_name(f".{path.name}.new"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of the running system: lines to read, with `-` and `+`, and what does it."""
+
+    shown: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Everything that a run does to one host, in its order.
+
+    New files are staged, `removals` run while the old files are still there, the staged files
+    take their places, then come `steps`.
+    """
+
+    host: str
+    files: tuple[FileChange, ...] = ()
+    removals: tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.removals or self.steps)
+
+    def diff(self) -> str:
+        """What changes, for a person: files first, then the running system."""
+        text = "".join(change.diff(self.host) for change in self.files)
+        lines = [line for step in (*self.removals, *self.steps) for line in step.shown]
+        if lines:
+            text += f"--- {self.host} (running)\n+++ {self.host} (running)\n"
+            text += "".join(f"{line}\n" for line in lines)
+        return text
+
+    def script(self) -> str:
+        """A POSIX shell script, for root, that makes the changes and stops at the first failure.
+
+        Up to the first removal or rename a failure leaves the host as it was.
+        """
+        written = [change for change in self.files if change.after]
+        return "\n".join(
+            [
+                _PROLOGUE,
+                f"staged={shlex.quote(' '.join(change.staged for change in written))}",
+                *(line for change in written for line in _stage(change)),
+                *_commands(self.removals),
+                *(line for change in self.files for line in _put(change)),
+                *_commands(self.steps),
+                "step=",
+                "",
+            ]
+        )
+
+
+# Folder names and file names of Culvert hold no spaces, so $staged may be split at them.
+_PROLOGUE = """set -eu
+umask 022
+export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+step=start staged= made=
+finish() {
+    status=$?
+    rm -f $staged
+    if [ "$status" -ne 0 ]; then
+        for folder in $made; do rmdir "$folder" 2>/dev/null || true; done
+        echo "Culvert stopped at: $step" >&2
+    fi
+    exit "$status"
+}
+trap finish EXIT
+folder() {
+    [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
+}
+sysctl() { echo "$2" >"/proc/sys/$1"; }"""
+
+
+def _stage(change: FileChange) -> Iterable[str]:
+    assert change.after is not None
+    content = base64.b64encode(change.after.text.encode()).decode()
+    yield f"step={shlex.quote(f'writing {change.path}')}"
+    yield f"folder {PurePosixPath(change.path).parent}"
+    yield f"echo {content} | base64 -d >{change.staged}"
+    yield f"chmod {change.after.mode:04o} {change.staged}"
+    # Also finds a disk that is full only when the data gets there.
+    yield f"sync {change.staged}"
+
+
+def _put(change: FileChange) -> Iterable[str]:
+    yield f"step={shlex.quote(f'putting {change.path} in its place')}"
+    yield f"mv -f {change.staged} {change.path}" if change.after else f"rm -f {change.path}"
+
+
+def _commands(steps: Sequence[Step]) -> Iterable[str]:
+    for step in steps:
+        for command in step.commands:
+            yield f"step={shlex.quote(command)}"
+            yield command

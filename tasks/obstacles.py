@@ -1,0 +1,118 @@
+"""Pure: what stands in the way on a host, found before anything is changed there."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from netaddr import IPNetwork
+
+from tasks.managers import MANAGERS
+from tasks.model import End, Node
+from tasks.state import OWNED, HostState, Link
+
+
+class ObstacleError(Exception):
+    """Why a host is left alone: one sentence each."""
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self.sentences = tuple(sentences)
+        super().__init__("\n".join(self.sentences))
+
+
+def owned_interfaces(state: HostState) -> frozenset[str]:
+    """The tunnel interfaces that a file of Culvert defines, whether they are up or not."""
+    return frozenset(
+        interface
+        for path in state.files
+        for manager in MANAGERS
+        if (interface := manager.defines(path)) is not None
+    )
+
+
+def of_kernel(state: HostState) -> Iterable[str]:
+    """Whether the SSH user and the kernel allow for a tunnel at all."""
+    if state.uid != 0:
+        yield f"the SSH user is not root (uid {state.uid}): add `--sudo`, or connect as root"
+    disabled = state.sysctls.get("net/ipv6/conf/all/disable_ipv6")
+    if disabled is None:
+        yield "the kernel runs without IPv6 (ipv6.disable=1?): boot it with IPv6"
+        return
+    for scope in ("all", "default"):
+        if state.sysctls.get(f"net/ipv6/conf/{scope}/disable_ipv6") == "1":
+            yield f"net.ipv6.conf.{scope}.disable_ipv6 is 1: set it to 0, and where it is kept"
+
+
+def of_ends(node: Node, state: HostState) -> Iterable[str]:
+    """Interfaces, addresses and routes that Culvert didn't make, where a tunnel should be."""
+    owned = owned_interfaces(state)
+    foreign = {name: link for name, link in state.links.items() if name not in owned}
+    held = state.addresses
+    for end in node.ends:
+        if end.local not in held:
+            yield _missing_local(end, state)
+        if end.interface in foreign:
+            yield (
+                f"interface {end.interface} is there already, and Culvert didn't make it: "
+                f"remove it, or give the tunnel another `{_field(end)}`"
+            )
+        elif end.interface in owned and state.links.get(end.interface, _SIT).kind != "sit":
+            yield f"interface {end.interface} is no sit tunnel any more: remove it"
+        yield from _same_endpoints(end, foreign)
+        for address in (end.address, end.peer):
+            holder = held.get(address)
+            if holder in foreign and holder != end.interface:
+                yield (
+                    f"address {address} is on {holder} already, and Culvert didn't put it there: "
+                    "remove it, or give the tunnel another number"
+                )
+        if end.default_route:
+            for route in state.default_routes():
+                if route.device in foreign and route.device != end.interface:
+                    via = f" via {route.gateway}" if route.gateway else ""
+                    yield (
+                        f"it has an IPv6 default route already,{via} on {route.device}: remove "
+                        "it, or set the tunnel's `default_route` to False"
+                    )
+
+
+_SIT = Link(name="", kind="sit", is_up=False, mtu=0)
+_LOOPBACK = IPNetwork("127.0.0.0/8")
+
+
+def _field(end: End) -> str:
+    return "interface" if end.is_client else "server_interface"
+
+
+def _missing_local(end: End, state: HostState) -> str:
+    found = ", ".join(
+        sorted(str(a) for a in state.addresses if a.version == 4 and a not in _LOOPBACK)
+    )
+    if end.is_client:
+        way_out = "where NAT hides the client, `local_ipv4` names its own address"
+    else:
+        way_out = "`tunnel_server.ipv4` must be the host's own"
+    return f"{end.local} is on none of its interfaces (it has {found or 'no IPv4'}): {way_out}"
+
+
+def _same_endpoints(end: End, foreign: dict[str, Link]) -> Iterable[str]:
+    for link in foreign.values():
+        if link.name != end.interface and (link.local, link.remote) == (end.local, end.remote):
+            yield (
+                f"interface {link.name} is a tunnel from {end.local} to {end.remote} already, "
+                "and the kernel allows one: remove it"
+            )
+
+
+def of_sysctls(state: HostState, sysctls: dict[str, str]) -> Iterable[str]:
+    """Files of the host that would undo Culvert's sysctls at the next boot."""
+    for path, settings in state.sysctl_files.items():
+        file_name = path.rpartition("/")[2]
+        # sysctl.d(5): all folders' files in the order of their names, the last setting wins.
+        if file_name <= f"{OWNED}.conf":
+            continue
+        for pattern, value in settings:
+            for key, wanted in sysctls.items():
+                if value != wanted and fnmatchcase(key, pattern):
+                    yield (
+                        f"{path} sets {key.replace('/', '.')} = {value}, and is read after "
+                        f"Culvert's file, which needs {wanted}: take that line out"
+                    )

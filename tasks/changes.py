@@ -68,6 +68,12 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.files or self.removals or self.steps)
 
+    @property
+    def summary(self) -> str:
+        """How much changes, in a few words."""
+        lines = sum(len(step.shown) for step in (*self.removals, *self.steps))
+        return f"to change: {len(self.files)} files, {lines} lines of the running system"
+
     def diff(self) -> str:
         """What changes, for a person: files first, then the running system."""
         text = "".join(change.diff(self.host) for change in self.files)

@@ -1,0 +1,5 @@
+"""Settings of a run, which pyinfra reads before it connects to any host."""
+
+from tasks import before
+
+before.connecting()

@@ -1,0 +1,17 @@
+"""Deploys every tunnel of the inventory: servers first, then clients, then proof from both ends."""
+
+from pyinfra.context import host, state
+
+from tasks import operations
+from tasks.survey import survey
+from tasks.verify import verify
+
+plan = survey(state).plans.get(host.name)
+
+if plan and plan.site.node.server:
+    operations.converge(name="Converge tunnel servers")
+operations.barrier(name="Wait for all servers")
+if plan and not plan.site.node.server:
+    operations.converge(name="Converge tunnel clients")
+operations.barrier(name="Wait for all clients")
+verify()

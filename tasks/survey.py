@@ -1,0 +1,133 @@
+"""pyinfra: the inventory and every host of a run, read and planned once before anything changes.
+
+What becomes of a client hangs on its server, so the hosts are looked at together.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import click
+import gevent
+from gevent.lock import RLock
+from pyinfra import logger
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import State
+from pyinfra.context import ctx_config, ctx_host, ctx_state
+
+from tasks import declaration, facts, managers
+from tasks.model import Broker
+from tasks.obstacles import ObstacleError
+from tasks.plan import Plan, plan
+from tasks.state import UnreadableStateError
+
+
+def declared(inventory: Inventory) -> Broker:
+    """The tunnels that an inventory declares. Raises DeclarationError with every mistake."""
+    return declaration.read(
+        {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
+    )
+
+
+@dataclass
+class Survey:
+    """What was found on the hosts of one run: a plan for each, or why it is left alone."""
+
+    broker: Broker
+    plans: dict[str, Plan] = field(default_factory=dict)
+    refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
+_lock = RLock()
+
+
+def survey(state: State) -> Survey:
+    """The survey of this run. The first caller makes it, for all hosts at once; others wait.
+
+    Raises PyinfraError where no host is left.
+    """
+    with _lock:
+        if state not in _surveys:
+            _surveys[state] = found = Survey(declared(state.inventory))
+            _look_at_all(found, state)
+            _leave_orphans(found, state)
+            _report(found, state)
+    return _surveys[state]
+
+
+def _look_at_all(found: Survey, state: State) -> None:
+    def look(host: Host) -> None:
+        node = found.broker.nodes[host.name]
+        with ctx_state.use(state), ctx_config.use(state.config.copy()), ctx_host.use(host):
+            try:
+                remotes = {end.remote for end in node.upstreams}
+                found.plans[host.name] = plan(node, facts.read(host, sorted(remotes)))
+            except ObstacleError as error:
+                found.refusals[host.name] = error.sentences
+            except (UnreadableStateError, PyinfraError) as error:
+                found.refusals[host.name] = (str(error),)
+
+    gevent.joinall(
+        [
+            gevent.spawn(look, host)
+            for host in state.inventory.get_active_hosts()
+            if found.broker.nodes[host.name].is_declared
+        ],
+        raise_error=True,
+    )
+
+
+def _leave_orphans(found: Survey, state: State) -> None:
+    """Refuse the clients of hosts that failed: a default route into nothing is worse than none."""
+    lost = {host.name for host in state.failed_hosts} | set(found.refusals)
+    while True:
+        orphans = {
+            name: end.peer_host
+            for name in found.plans
+            for end in found.broker.nodes[name].upstreams
+            if name not in lost and end.peer_host in lost
+        }
+        if not orphans:
+            return
+        for name, server in orphans.items():
+            found.refusals[name] = (f"left alone, because its tunnel server {server} failed",)
+        lost |= set(orphans)
+
+
+def _report(found: Survey, state: State) -> None:
+    for host in state.inventory:
+        if host.name in found.refusals:
+            for sentence in found.refusals[host.name]:
+                say(host, sentence, color="red")
+        elif host.name in found.plans:
+            _report_plan(host, found.plans[host.name], with_diff=state.config.DIFF)
+        elif host in state.active_hosts:
+            say(host, "nothing is declared for this host")
+    for name in found.refusals:
+        found.plans.pop(name, None)
+    refused = {host for host in state.inventory if host.name in found.refusals}
+    # May raise PyinfraError, with all that was to be said printed above.
+    state.fail_hosts(refused & state.active_hosts)
+
+
+def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
+    held = f"{found.manager.name} holds {found.site.external_interface}: {found.evidence}"
+    if not found.changes:
+        say(host, f"nothing to change ({held})", color="cyan")
+        return
+    say(host, f"{found.changes.summary} ({held})", color="yellow")
+    if with_diff:
+        click.echo(found.changes.diff())
+
+
+def say(host: Host, text: str, color: str | None = None) -> None:
+    """One line about a host, where pyinfra's own lines go."""
+    logger.info(f"{host.print_prefix}{click.style(text, color)}")
+
+
+def say_all(host: Host, lines: Iterable[str], color: str | None = None) -> None:
+    for line in lines:
+        say(host, line, color)

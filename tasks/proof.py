@@ -1,5 +1,6 @@
 """Pure: what shows that packets flow on a host: a script to run there, and sentences to read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.managers.manager import Site
@@ -87,9 +88,6 @@ reach() {{
     done
     printf '%s\\n' "$answer" | grep -E 'bytes from|transmitted|rror|unreachable|ping:' | tail -n 1
     case $answer in *' 0% packet loss'*) return 0 ;; *) return 1 ;; esac
-}}
-try() {{
-    seen=$("$2" "$3" "$4" 2>&1)
 }}"""
 
 

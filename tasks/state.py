@@ -140,7 +140,7 @@ section ifupdown; if has ifquery; then ifquery --state 2>/dev/null; fi
 section ifupdown-sources; grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null
 section dispatcher
 if has systemctl; then
-    systemctl show --property=LoadState,ActiveState networkd-dispatcher.service
+    systemctl show --property=LoadState,ActiveState networkd-dispatcher.service 2>/dev/null
 fi
 section netplan
 if has netplan && pending=$(mktemp -d); then
@@ -202,7 +202,7 @@ def parse(output: str) -> HostState:
             ifupdown=frozenset(
                 line.partition("=")[0] for line in sections["ifupdown"].splitlines() if line
             ),
-            ifupdown_sources=tuple(sections["ifupdown-sources"].split("\n")),
+            ifupdown_sources=tuple(sections["ifupdown-sources"].splitlines()),
             dispatcher_is_loaded="LoadState=loaded" in sections["dispatcher"],
             dispatcher_is_active="ActiveState=active" in sections["dispatcher"],
             netplan_pending=tuple(_pending(sections["netplan"])),

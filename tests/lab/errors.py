@@ -1,0 +1,5 @@
+"""The one exception of the lab that is meant to be read by a person."""
+
+
+class LabError(Exception):
+    """Something that the person at the terminal can act on: a sentence that says what to do."""

@@ -1,0 +1,38 @@
+# `make setup` prepares, `make check` is quick, `make test` runs everything, `make demo` shows it.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap=mmdebstrap \
+	genext2fs=genext2fs tune2fs=e2fsprogs
+
+.PHONY: setup check test demo lab lab-packages
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	.ci/packages python3=python3
+	python3 -c 'import ensurepip, venv' 2>/dev/null || .ci/packages ensurepip=python3-venv
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+lab-packages:
+	.ci/packages $(LAB_PACKAGES)
+
+check: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(PYTHON) -m pytest -q -m "not lab"
+
+test: check lab-packages
+	$(PYTHON) -m pytest -m lab
+
+lab: setup lab-packages
+	$(PYTHON) -m tests.lab up
+
+demo: setup lab-packages
+	$(PYTHON) -m tests.lab up
+	$(PYTHON) -m tests.lab reset
+	$(VENV)/bin/pyinfra inventories/lab.py deploy.py --dry --diff
+	$(VENV)/bin/pyinfra -y inventories/lab.py deploy.py
+	$(PYTHON) -m tests.demo

@@ -97,14 +97,16 @@ class Changes:
                 *_commands(self.removals),
                 *(line for change in self.files for line in _put(change)),
                 *_commands(self.steps),
-                "step=",
-                "",
+                _EPILOGUE,
             ]
         )
 
 
+# One function, called on the last line: of a script that is cut off on its way nothing runs, and
+# no command in it reads the rest of the script from standard input.
 # Folder names and file names of Culvert hold no spaces, so $staged may be split at them.
-_PROLOGUE = """set -eu
+_PROLOGUE = """main() {
+set -eu
 umask 022
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 step=start staged= made=
@@ -122,6 +124,9 @@ folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
 sysctl() { echo "$2" >"/proc/sys/$1"; }"""
+_EPILOGUE = """}
+main </dev/null
+"""
 
 
 def _stage(change: FileChange) -> Iterable[str]:

@@ -472,7 +472,7 @@ class _Reader:
             self._mistake(host, f"{field}.{key}", found["input"], f"expected {description}")
 
     def _mistake(self, host: str, field: str, value: object, accepted: str) -> None:
-        shown = str(value) if isinstance(value, IPAddress | IPNetwork) else repr(value)
+        shown = repr(str(value) if isinstance(value, IPAddress) else value)
         self.mistakes.append(f"{host}: {field} = {_short(shown)}: {accepted}")
 
     # --- All hosts together ---

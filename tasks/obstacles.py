@@ -7,7 +7,7 @@ from netaddr import IPNetwork
 
 from tasks.managers import MANAGERS
 from tasks.model import End, Node
-from tasks.state import OWNED, HostState, Link
+from tasks.state import OWNED, HostState, Link, sysctl_key
 
 
 class ObstacleError(Exception):
@@ -113,6 +113,6 @@ def of_sysctls(state: HostState, sysctls: dict[str, str]) -> Iterable[str]:
             for key, wanted in sysctls.items():
                 if value != wanted and fnmatchcase(key, pattern):
                     yield (
-                        f"{path} sets {key.replace('/', '.')} = {value}, and is read after "
+                        f"{path} sets {sysctl_key(key)} = {value}, and is read after "
                         f"Culvert's file, which needs {wanted}: take that line out"
                     )

@@ -15,7 +15,7 @@ from tasks.managers.manager import Manager, Site
 from tasks.model import End, Node
 from tasks.obstacles import ObstacleError
 from tasks.render import render
-from tasks.state import OWNED, File, HostState, Link
+from tasks.state import OWNED, File, HostState, Link, sysctl_key
 
 SYSCTL_FILE = f"/etc/sysctl.d/{OWNED}.conf"
 
@@ -47,7 +47,12 @@ def plan(node: Node, state: HostState) -> Plan:
     _stop(obstacles.of_sysctls(state, sysctls))
     files = manager.files(site)
     if sysctls:
-        files[SYSCTL_FILE] = File(render("sysctl.d/60-culvert.conf", sysctls=sysctls))
+        files[SYSCTL_FILE] = File(
+            render(
+                "sysctl.d/60-culvert.conf",
+                sysctls={sysctl_key(path): value for path, value in sysctls.items()},
+            )
+        )
     return Plan(site, manager, evidence, _changes(site, manager, state, files, sysctls))
 
 
@@ -204,18 +209,18 @@ def _forwarding_off(state: HostState) -> list[str]:
 
 def _sysctl_lines(path: str, before: str | None, after: str) -> Iterable[str]:
     if before is not None:
-        yield f"-sysctl {path} = {before}"
-    yield f"+sysctl {path} = {after}"
+        yield f"-sysctl {sysctl_key(path)} = {before}"
+    yield f"+sysctl {sysctl_key(path)} = {after}"
 
 
 def _manager_steps(
     site: Site, manager: Manager, state: HostState, changed_paths: list[str]
 ) -> Iterable[Step]:
-    created = [end for end in site.ends if end.interface not in state.links]
-    shown = [line for end in created for line in _creation_lines(end)]
-    if created and "sit0" not in state.links:
+    absent = site.absent(state)
+    shown = [line for end in absent for line in _creation_lines(end)]
+    if absent and "sit0" not in state.links:
         shown.append("+link sit0: the kernel's own, down, comes with its sit module")
-    commands = manager.apply([end.interface for end in created], changed_paths)
+    commands = manager.apply(site, state, changed_paths)
     shown += [f" run: {command}" for command in commands]
     if commands:
         yield Step(tuple(shown), tuple(commands))

@@ -299,6 +299,12 @@ def sysctl_path(key: str) -> str:
     return key.translate(str.maketrans("./", "/."))
 
 
+def sysctl_key(path: str) -> str:
+    """A path below /proc/sys as people write it, and as both sysctl and sysctl.d(5) read it."""
+    # With a dot in an interface's name, only the form with slashes says what is meant.
+    return path if "." in path else path.replace("/", ".")
+
+
 def _networkd(text: str) -> dict[str, NetworkdLink]:
     if not text:
         return {}

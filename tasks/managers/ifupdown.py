@@ -60,10 +60,10 @@ class Ifupdown:
         # ifdown first: without its stanza, ifupdown would not know the interface any more.
         return (f"ifdown --force {interface}",)
 
-    def apply(self, created: Sequence[str], changed_files: Iterable[str]) -> Sequence[str]:
+    def apply(self, site: Site, state: HostState, changed_files: Iterable[str]) -> Sequence[str]:
         del changed_files
         # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
-        return tuple(f"ifup --force {interface}" for interface in created)
+        return tuple(f"ifup --force {end.interface}" for end in site.absent(state))
 
 
 def _includes(line: str) -> bool:

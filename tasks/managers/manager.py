@@ -25,6 +25,10 @@ class Site:
     def proxied(self) -> tuple[IPAddress, ...]:
         return self.node.proxied
 
+    def absent(self, state: HostState) -> tuple[End, ...]:
+        """The ends whose tunnel interface isn't there."""
+        return tuple(end for end in self.ends if end.interface not in state.links)
+
 
 class Manager(Protocol):
     """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
@@ -52,5 +56,5 @@ class Manager(Protocol):
     def remove(self, interface: str) -> Sequence[str]:
         """Shell commands, run while the files are still there, that take a tunnel down."""
 
-    def apply(self, created: Sequence[str], changed_files: Iterable[str]) -> Sequence[str]:
-        """Shell commands, run once the files are there, that bring up the created tunnels."""
+    def apply(self, site: Site, state: HostState, changed_files: Iterable[str]) -> Sequence[str]:
+        """Shell commands, run once the files are there, that bring up the tunnels not up yet."""

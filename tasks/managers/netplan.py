@@ -74,13 +74,17 @@ class Netplan:
     def remove(self, interface: str) -> Sequence[str]:
         return (f"ip link delete {interface}",)
 
-    def apply(self, created: Sequence[str], changed_files: Iterable[str]) -> Sequence[str]:
+    def apply(self, site: Site, state: HostState, changed_files: Iterable[str]) -> Sequence[str]:
+        absent = site.absent(state)
         commands = []
-        if any(self.defines(path) for path in changed_files) or created:
+        if absent or any(self.defines(path) for path in changed_files):
             commands += ["netplan generate", "networkctl reload"]
-        if created:
-            waited = " ".join(f"--interface={interface}:routable" for interface in created)
+        if absent:
+            waited = " ".join(f"--interface={end.interface}:routable" for end in absent)
             commands.append(f"/lib/systemd/systemd-networkd-wait-online --timeout=20 {waited}")
+        if site.proxied and state.dispatcher_is_loaded and not state.dispatcher_is_active:
+            # Its unit starts only where there is a script.
+            commands.append("systemctl start networkd-dispatcher.service")
         return commands
 
 

@@ -1,0 +1,30 @@
+"""Every file that lands on a host, for each manager and role, in full."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks import managers
+from tasks.plan import plan
+from tasks.state import File
+from tests.samples import ROLES, bare, node
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+MODES = {"/etc/netplan": 0o600, "/etc/networkd-dispatcher/routable.d": 0o755}
+
+
+def golden(manager: str, role: str) -> dict[str, File]:
+    root = GOLDEN / f"{manager}-{role}"
+    files = {}
+    for file in root.rglob("*"):
+        if file.is_file():
+            path = Path("/") / file.relative_to(root)
+            files[str(path)] = File(file.read_text(), MODES.get(str(path.parent), 0o644))
+    return files
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_the_files_are_exactly_these(manager: str, role: str) -> None:
+    changes = plan(node(role), bare(manager, role)).changes
+    assert {change.path: change.after for change in changes.files} == golden(manager, role)

@@ -1,0 +1,308 @@
+"""What an inventory may say, and what a person reads where it may not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from netaddr import IPAddress
+
+from tasks.declaration import DeclarationError, read
+from tasks.model import ends
+from tests.samples import CLIENT, INVENTORY, SERVER, broker
+
+SERVER_HOST, CLIENT_HOST = INVENTORY
+
+
+def mistakes(inventory: dict[str, dict[str, Any]]) -> list[str]:
+    with pytest.raises(DeclarationError) as caught:
+        read(inventory, ["ifupdown", "netplan"])
+    return list(caught.value.mistakes)
+
+
+def with_server(**changes: Any) -> dict[str, dict[str, Any]]:
+    return {**INVENTORY, SERVER_HOST: {"tunnel_server": {**SERVER, **changes}}}
+
+
+def with_tunnel(**changes: Any) -> dict[str, dict[str, Any]]:
+    return {**INVENTORY, CLIENT_HOST: {"tunnel": {**CLIENT, **changes}}}
+
+
+def without(key: str) -> dict[str, dict[str, Any]]:
+    tunnel = {name: value for name, value in CLIENT.items() if name != key}
+    return {**INVENTORY, CLIENT_HOST: {"tunnel": tunnel}}
+
+
+def test_number_takes_an_even_and_an_odd_address() -> None:
+    (tunnel,) = broker().tunnels
+    assert (str(tunnel.server_ipv6), str(tunnel.client_ipv6)) == ("2001:db8:1::2", "2001:db8:1::3")
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    (tunnel,) = broker().tunnels
+    assert (tunnel.mtu, tunnel.ttl, tunnel.default_route) == (1480, 255, True)
+    assert (tunnel.client_interface, tunnel.server_interface) == ("sit-ipv6", "sit-web1")
+    assert tunnel.local_ipv4 == tunnel.client_ipv4 == IPAddress("203.0.113.20")
+    assert tunnel.server.probe_address == IPAddress("2001:4860:4860::8888")
+
+
+def test_both_ends_mirror_each_other() -> None:
+    (tunnel,) = broker().tunnels
+    server, client = ends(tunnel)
+    assert (server.local, server.remote) == (client.remote, client.local)
+    assert (server.address, server.peer) == (client.peer, client.address)
+    assert (server.host, server.peer_host) == (client.peer_host, client.host)
+
+
+def test_behind_nat_the_client_has_its_own_local_address() -> None:
+    (tunnel,) = read(with_tunnel(local_ipv4="192.0.2.20"), []).tunnels
+    server, client = ends(tunnel)
+    assert str(client.local) == "192.0.2.20"
+    assert str(server.remote) == "203.0.113.20"
+
+
+def test_named_addresses_stand_in_for_a_number() -> None:
+    inventory = without("number")
+    inventory[CLIENT_HOST]["tunnel"] |= {
+        "server_ipv6": "2001:db8:1::20",
+        "client_ipv6": "2001:db8:1::21",
+    }
+    (tunnel,) = read(inventory, []).tunnels
+    assert (str(tunnel.server_ipv6), str(tunnel.client_ipv6)) == (
+        "2001:db8:1::20",
+        "2001:db8:1::21",
+    )
+
+
+def test_a_routed_prefix_is_not_proxied() -> None:
+    node = read(with_server(on_link=False), []).nodes[SERVER_HOST]
+    assert node.proxied == ()
+
+
+def test_both_addresses_of_a_tunnel_are_proxied() -> None:
+    assert [str(a) for a in broker().nodes[SERVER_HOST].proxied] == [
+        "2001:db8:1::2",
+        "2001:db8:1::3",
+    ]
+
+
+ONE_MISTAKE = [
+    (
+        with_tunnel(server="fra2.example.net"),
+        "web1.example.net: tunnel.server = 'fra2.example.net': no host of the inventory has this "
+        "name; did you mean 'fra1.example.net'?",
+    ),
+    (
+        with_tunnel(server="web1.example.net"),
+        "web1.example.net: tunnel.server = 'web1.example.net': a host can't be its own server",
+    ),
+    (
+        {**INVENTORY, "db1": {"tunnel": {**CLIENT, "server": "web1.example.net"}}},
+        "db1: tunnel.server = 'web1.example.net': that host has no `tunnel_server`",
+    ),
+    (
+        without("server"),
+        "web1.example.net: tunnel.server is missing: expected the inventory name of the tunnel's "
+        "server",
+    ),
+    (
+        without("ipv4"),
+        "web1.example.net: tunnel.ipv4 is missing: expected the client's IPv4 address as the "
+        "server sees it, like '203.0.113.20'",
+    ),
+    (
+        without("number"),
+        "web1.example.net: tunnel: the addresses are missing: give `number`, or both "
+        "`server_ipv6` and `client_ipv6`",
+    ),
+    (
+        with_tunnel(number=0),
+        "web1.example.net: tunnel.number = 0: expected a whole number from 1",
+    ),
+    (
+        with_tunnel(number=True),
+        "web1.example.net: tunnel.number = True: expected a whole number from 1",
+    ),
+    (
+        with_tunnel(number="1"),
+        "web1.example.net: tunnel.number = '1': expected a whole number from 1",
+    ),
+    (
+        with_tunnel(number=2**63),
+        "web1.example.net: tunnel.number = 9223372036854775808: 2001:db8:1::/64 of "
+        "fra1.example.net holds 1 to 9223372036854775807",
+    ),
+    (
+        with_tunnel(server_ipv6="2001:db8:1::2"),
+        "web1.example.net: tunnel.number = 1: give either it or `server_ipv6`, not both",
+    ),
+    (
+        with_tunnel(number=None, server_ipv6="2001:db8:1::3", client_ipv6="2001:db8:1::2"),
+        "web1.example.net: tunnel.server_ipv6 = '2001:db8:1::3': odd: the server takes the even "
+        "address of the pair, here 2001:db8:1::2",
+    ),
+    (
+        with_tunnel(number=None, server_ipv6="2001:db8:1::1", client_ipv6="2001:db8:1::2"),
+        "web1.example.net: tunnel.client_ipv6 = '2001:db8:1::2': with 2001:db8:1::1 on the server "
+        "it must be 2001:db8:1::: the two addresses of one /127",
+    ),
+    (
+        with_tunnel(number=None, server_ipv6="2001:db8:1::", client_ipv6="2001:db8:1::1"),
+        "web1.example.net: tunnel.server_ipv6 = '2001:db8:1::': all-zero: the subnet-router "
+        "anycast address; take another pair",
+    ),
+    (
+        with_tunnel(number=None, server_ipv6="2001:db8:7::2", client_ipv6="2001:db8:7::3"),
+        "web1.example.net: tunnel.server_ipv6 = '2001:db8:7::2': not in 2001:db8:1::/64 of "
+        "fra1.example.net",
+    ),
+    (
+        with_tunnel(ipv4="203.0.113.300"),
+        "web1.example.net: tunnel.ipv4 = '203.0.113.300': expected the client's IPv4 address as "
+        "the server sees it, like '203.0.113.20'",
+    ),
+    (
+        with_tunnel(ipv4="198.51.100.10"),
+        "web1.example.net: tunnel.ipv4 = '198.51.100.10': that is fra1.example.net's own",
+    ),
+    (
+        with_server(prefix="2001:db8:1::1/64"),
+        "fra1.example.net: tunnel_server.prefix = '2001:db8:1::1/64': expected an IPv6 prefix up "
+        "to /126 without host bits, like '2001:db8:1::/64'",
+    ),
+    (
+        with_server(prefix="198.51.100.0/24"),
+        "fra1.example.net: tunnel_server.prefix = '198.51.100.0/24': expected an IPv6 prefix up "
+        "to /126 without host bits, like '2001:db8:1::/64'",
+    ),
+    (
+        with_server(prefix=None),
+        "web1.example.net: tunnel.number = 1: fra1.example.net has no `prefix` to number from",
+    ),
+    (
+        with_server(on_link="yes"),
+        "fra1.example.net: tunnel_server.on_link = 'yes': expected True or False",
+    ),
+    (
+        with_tunnel(interface="sixteen-is-a-lot"),
+        "web1.example.net: tunnel.interface = 'sixteen-is-a-lot': expected an interface name of "
+        "at most 15 letters, digits, '-' and '_', none of all, default, lo, sit0",
+    ),
+    (
+        with_tunnel(interface="sit/../0"),
+        "web1.example.net: tunnel.interface = 'sit/../0': expected an interface name of at most "
+        "15 letters, digits, '-' and '_', none of all, default, lo, sit0",
+    ),
+    (
+        {SERVER_HOST: INVENTORY[SERVER_HOST], "wordpress-eu-1.example.net": {"tunnel": CLIENT}},
+        "wordpress-eu-1.example.net: tunnel.server_interface = 'sit-wordpress-eu-1': the default, "
+        "made of the host's name, can't be used; set it to an interface name of at most 15 "
+        "letters, digits, '-' and '_', none of all, default, lo, sit0",
+    ),
+    (
+        with_tunnel(nubmer=1),
+        "web1.example.net: tunnel.nubmer is not a known key: did you mean 'number'? accepted are "
+        "server, ipv4, number, server_ipv6, client_ipv6, local_ipv4, interface, "
+        "server_interface, mtu, ttl, default_route, manager",
+    ),
+    (
+        with_tunnel(routed_prefixes=["2001:db8:2::/48"]),
+        "web1.example.net: tunnel.routed_prefixes = ['2001:db8:2::/48']: this version deploys no "
+        "routed prefixes; leave the key out",
+    ),
+    (
+        with_tunnel(mtu=1279),
+        "web1.example.net: tunnel.mtu = 1279: expected a whole number from 1280 to 65515",
+    ),
+    (
+        with_tunnel(manager="wicked"),
+        "web1.example.net: tunnel.manager = 'wicked': expected one of ifupdown, netplan",
+    ),
+    (
+        {**INVENTORY, CLIENT_HOST: {"tunnel": "fra1.example.net"}},
+        "web1.example.net: tunnel = 'fra1.example.net': expected a mapping with server, ipv4, "
+        "number, server_ipv6, client_ipv6, local_ipv4, interface, server_interface, mtu, ttl, "
+        "default_route, manager",
+    ),
+    (
+        {**INVENTORY, "fra2": {"tunnel_server": SERVER}},
+        "fra2: tunnel_server.ipv4 = '198.51.100.10': also in fra1.example.net: tunnel_server.ipv4",
+    ),
+    (
+        {**INVENTORY, "db1": {"tunnel": {**CLIENT, "ipv4": "203.0.113.21"}}},
+        "db1: tunnel.number = 1: also in web1.example.net: tunnel.number",
+    ),
+    (
+        {**INVENTORY, "db1": {"tunnel": {**CLIENT, "number": 2}}},
+        "db1: tunnel.ipv4 = '203.0.113.20': also in web1.example.net: tunnel.ipv4",
+    ),
+    (
+        {
+            **INVENTORY,
+            "db1": {
+                "tunnel": {
+                    **CLIENT,
+                    "ipv4": "203.0.113.21",
+                    "number": 2,
+                    "server_interface": "sit-web1",
+                }
+            },
+        },
+        "db1: tunnel.server_interface = 'sit-web1': also in web1.example.net: "
+        "tunnel.server_interface",
+    ),
+    ({"a": {}}, "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"),
+]
+
+
+@pytest.mark.parametrize(("inventory", "line"), ONE_MISTAKE, ids=[m for _, m in ONE_MISTAKE])
+def test_a_mistake_is_one_clear_line(inventory: dict[str, dict[str, Any]], line: str) -> None:
+    assert mistakes(inventory) == [line]
+
+
+def test_one_default_route_on_a_host() -> None:
+    second = {**CLIENT, "server": "ams1", "interface": "sit-ams"}
+    inventory = {
+        **INVENTORY,
+        "ams1": {"tunnel_server": {"ipv4": "198.51.100.20", "prefix": "2001:db8:2::/64"}},
+        CLIENT_HOST: {"tunnel": [CLIENT, second]},
+    }
+    assert mistakes(inventory) == [
+        "web1.example.net: tunnel[1].default_route = True: tunnel[0] has the default route; set "
+        "this one to False"
+    ]
+    second["default_route"] = False
+    node = read(inventory, []).nodes[CLIENT_HOST]
+    assert [end.default_route for end in node.ends] == [True, False]
+
+
+def test_all_mistakes_are_reported_together() -> None:
+    inventory = with_tunnel(number=0, ipv4="x", interface="lo")
+    inventory[SERVER_HOST] = {"tunnel_server": {"prefix": "x", "colour": 1}}
+    fields = [line.split(" ")[1].rstrip(":") for line in mistakes(inventory)]
+    assert fields == [
+        "tunnel_server.ipv4",
+        "tunnel_server.prefix",
+        "tunnel_server.colour",
+        "tunnel.ipv4",
+        "tunnel.number",
+        "tunnel.interface",
+    ]
+
+
+_anything = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.integers()), st.floats()
+)
+
+
+@given(
+    server=st.dictionaries(st.sampled_from([*SERVER, "on_link", "manager"]), _anything),
+    tunnel=st.dictionaries(
+        st.sampled_from([*CLIENT, "mtu", "interface", "server_ipv6", "client_ipv6"]), _anything
+    ),
+)
+def test_no_data_ends_in_another_exception(server: dict[str, Any], tunnel: dict[str, Any]) -> None:
+    try:
+        read({"a": {"tunnel_server": {**SERVER, **server}}, "b": {"tunnel": tunnel}}, [])
+    except DeclarationError as error:
+        assert all("\n" not in line for line in error.mistakes)

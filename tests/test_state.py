@@ -1,0 +1,142 @@
+"""What a host's answer is understood as."""
+
+import subprocess
+
+import pytest
+from netaddr import IPAddress
+
+from tasks import state
+from tasks.state import File, Link, NetworkdLink, Route, UnreadableStateError, sysctl_path
+
+# As a Debian 12 server with netplan answers once a tunnel is deployed, cut to what matters.
+ANSWER = """Welcome! It is @@ culvert day.
+
+@@ culvert uid
+0
+
+@@ culvert files
+{files}
+@@ culvert addresses
+[{{}},{{"ifindex":2,"ifname":"eth0","flags":["BROADCAST","UP","LOWER_UP"],"mtu":1500,
+"linkinfo":{{}},"addr_info":[{{"family":"inet","local":"198.51.100.10","prefixlen":25}}]}},
+{{"ifindex":5,"link":null,"ifname":"sit-web1","flags":["POINTOPOINT","NOARP"],"mtu":1480,
+"linkinfo":{{"info_kind":"sit","info_data":{{"proto":"ip6ip","remote":"203.0.113.20",
+"local":"198.51.100.10","ttl":255,"pmtudisc":true}}}},
+"addr_info":[{{"family":"inet6","local":"2001:db8:1::2","prefixlen":127}}]}}]
+
+@@ culvert routes
+[{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
+[{{"dst":"2001:db8:1::2/127","dev":"sit-web1","protocol":"kernel","metric":256,"flags":[]}}]
+
+@@ culvert proxies
+[{{"dst":"2001:db8:1::3","dev":"eth0","proxy":null}}]
+
+@@ culvert devices
+[{{"dst":"203.0.113.1","gateway":"198.51.100.1","dev":"eth0","flags":[]}}]
+
+@@ culvert sysctls
+/proc/sys/net/ipv6/conf/eth0.7/proxy_ndp:1
+
+@@ culvert sysctl-files
+/etc/sysctl.d/99-mine.conf:net.ipv6.conf.eth0/7.proxy_ndp = 0
+
+@@ culvert networkd
+{{"Interfaces":[{{"Name":"lo","AdministrativeState":"unmanaged"}},
+{{"Name":"eth0","AdministrativeState":"configured","NetworkFile":"/run/x.network"}}]}}
+
+@@ culvert ifupdown
+eth0=eth0
+eth0:1=mine
+
+@@ culvert ifupdown-sources
+source /etc/network/interfaces.d/*
+
+@@ culvert dispatcher
+LoadState=loaded
+ActiveState=inactive
+
+@@ culvert netplan
+Files /tmp/tmp.1/run/systemd/network/10-netplan-eth0.network and /run/systemd/network/x differ
+Only in /run/systemd/network: 10-netplan-br0.netdev
+
+@@ culvert end
+"""
+
+
+def archive(folder: str) -> str:
+    return subprocess.run(
+        f"tar -cC {folder} . | base64", shell=True, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture
+def answer(tmp_path: object) -> str:
+    folder = f"{tmp_path}/etc/sysctl.d"
+    subprocess.run(f"mkdir -p {folder}; echo a=1 >{folder}/60-culvert.conf", shell=True, check=True)
+    subprocess.run(f"chmod 0600 {folder}/60-culvert.conf", shell=True, check=True)
+    return ANSWER.format(files=archive(str(tmp_path)))
+
+
+def test_everything_is_read(answer: str) -> None:
+    found = state.parse(answer)
+    assert found.uid == 0
+    assert list(found.files.values()) == [File("a=1\n", 0o600)]
+    assert found.links == {
+        "eth0": Link("eth0", None, True, 1500, ("198.51.100.10/25",)),
+        "sit-web1": Link(
+            "sit-web1",
+            "sit",
+            False,
+            1480,
+            ("2001:db8:1::2/127",),
+            IPAddress("198.51.100.10"),
+            IPAddress("203.0.113.20"),
+            255,
+        ),
+    }
+    assert found.routes == (
+        Route("default", "fe80::1", "eth0", "ra", 1024),
+        Route("2001:db8:1::2/127", None, "sit-web1", "kernel", 256),
+    )
+    assert found.proxies == {(IPAddress("2001:db8:1::3"), "eth0")}
+    assert found.ipv4_devices == {IPAddress("203.0.113.1"): "eth0"}
+    assert found.sysctls == {"net/ipv6/conf/eth0.7/proxy_ndp": "1"}
+    assert found.sysctl_files == {
+        "/etc/sysctl.d/99-mine.conf": (("net/ipv6/conf/eth0.7/proxy_ndp", "0"),)
+    }
+    assert found.networkd["eth0"] == NetworkdLink("configured", "/run/x.network")
+    assert found.networkd["lo"] == NetworkdLink("unmanaged", None)
+    assert found.ifupdown == {"eth0", "eth0:1"}
+    assert found.ifupdown_sources == ("source /etc/network/interfaces.d/*",)
+    assert (found.dispatcher_is_loaded, found.dispatcher_is_active) == (True, False)
+    assert found.netplan_pending == ("10-netplan-eth0.network", "10-netplan-br0.netdev")
+
+
+def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:
+    for end in range(0, len(answer) - len("@@ culvert end\n"), 7):
+        with pytest.raises(UnreadableStateError):
+            state.parse(answer[:end])
+
+
+def test_garbage_is_an_error_for_people(answer: str) -> None:
+    with pytest.raises(UnreadableStateError, match="unexpected form"):
+        state.parse(answer.replace('"mtu":1500', '"mtv":1500'))
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("net.ipv6.conf.all.forwarding", "net/ipv6/conf/all/forwarding"),
+        ("net/ipv6/conf/eth0.7/proxy_ndp", "net/ipv6/conf/eth0.7/proxy_ndp"),
+        ("net.ipv6.conf.eth0/7.proxy_ndp", "net/ipv6/conf/eth0.7/proxy_ndp"),
+    ],
+)
+def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
+    assert sysctl_path(key) == path
+    assert sysctl_path(state.sysctl_key(path)) == path
+
+
+def test_the_script_is_one_that_a_posix_shell_reads() -> None:
+    script = state.script([IPAddress("198.51.100.10")])
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+    assert "@FOLDERS@" not in script

@@ -1,0 +1,201 @@
+"""What stops a host before anything is changed there, and the sentence that says so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from netaddr import IPAddress
+
+from tasks import declaration, managers
+from tasks.obstacles import ObstacleError
+from tasks.plan import plan
+from tasks.state import HostState, Link, NetworkdLink, Route
+from tests.samples import INVENTORY, ROLES, bare, deployed, node
+
+Change = Callable[[HostState], HostState]
+
+
+def sit(name: str, **fields: object) -> Link:
+    return Link(name, "sit", True, 1480, **fields)  # type: ignore[arg-type]
+
+
+def with_links(*links: Link) -> Change:
+    return lambda state: replace(
+        state, links={**state.links, **{link.name: link for link in links}}
+    )
+
+
+def with_sysctl(path: str, value: str) -> Change:
+    return lambda state: replace(state, sysctls={**state.sysctls, path: value})
+
+
+OBSTACLES: list[tuple[str, str, Change, str]] = [
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, uid=1000),
+        "the SSH user is not root (uid 1000): add `--sudo`, or connect as root",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, sysctls={}),
+        "the kernel runs without IPv6 (ipv6.disable=1?): boot it with IPv6",
+    ),
+    (
+        "ifupdown",
+        "client",
+        with_sysctl("net/ipv6/conf/default/disable_ipv6", "1"),
+        "net.ipv6.conf.default.disable_ipv6 is 1: set it to 0, and where it is kept",
+    ),
+    (
+        "ifupdown",
+        "client",
+        with_links(sit("sit-ipv6")),
+        "interface sit-ipv6 is there already, and Culvert didn't make it: remove it, or give the "
+        "tunnel another `interface`",
+    ),
+    (
+        "netplan",
+        "server",
+        with_links(Link("sit-web1", "dummy", True, 1500)),
+        "interface sit-web1 is there already, and Culvert didn't make it: remove it, or give the "
+        "tunnel another `server_interface`",
+    ),
+    (
+        "netplan",
+        "server",
+        with_links(sit("he-ipv6", addresses=("2001:db8:1::3/64",))),
+        "address 2001:db8:1::3 is on he-ipv6 already, and Culvert didn't put it there: remove it, "
+        "or give the tunnel another number",
+    ),
+    (
+        "netplan",
+        "client",
+        with_links(
+            sit("he-ipv6", local=IPAddress("203.0.113.20"), remote=IPAddress("198.51.100.10"))
+        ),
+        "interface he-ipv6 is a tunnel from 203.0.113.20 to 198.51.100.10 already, and the kernel "
+        "allows one: remove it",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: with_links(replace(state.links["eth0"], addresses=("192.0.2.20/24",)))(state),
+        "203.0.113.20 is on none of its interfaces (it has 192.0.2.20): where NAT hides the "
+        "client, `local_ipv4` names its own address",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, routes=(Route("default", "fe80::1", "eth0", "ra", 1024),)),
+        "it has an IPv6 default route already, via fe80::1 on eth0: remove it, or set the "
+        "tunnel's `default_route` to False",
+    ),
+    (
+        "ifupdown",
+        "server",
+        lambda state: replace(state, routes=()),
+        "it has no IPv6 default route, so it can't serve tunnels; if it has native IPv6 all the "
+        "same, name its interface in `tunnel_server.external_interface`",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, ipv4_devices={}),
+        "it has no route to its tunnel server's 198.51.100.10",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, ifupdown=frozenset({"lo"})),
+        "no known network manager holds eth0; looked for: `networkctl` shows it configured from "
+        "/run/systemd/network/10-netplan-… (netplan); `ifquery --state` lists it (ifupdown). "
+        "`manager` in the inventory names one all the same",
+    ),
+    (
+        "netplan",
+        "client",
+        lambda state: replace(
+            state,
+            networkd={"eth0": NetworkdLink("configured", "/etc/systemd/network/eth0.network")},
+        ),
+        "no known network manager holds eth0; looked for: `networkctl` shows it configured from "
+        "/run/systemd/network/10-netplan-… (netplan); `ifquery --state` lists it (ifupdown). "
+        "`manager` in the inventory names one all the same",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, ifupdown_sources=("source /etc/network/extra/*",)),
+        "/etc/network/interfaces doesn't read /etc/network/interfaces.d, where Culvert's files "
+        "go: add the line `source /etc/network/interfaces.d/*`",
+    ),
+    (
+        "netplan",
+        "client",
+        lambda state: replace(state, netplan_pending=("10-netplan-eth0.network",)),
+        "/etc/netplan has changes that were never applied (they concern 10-netplan-eth0.network); "
+        "adding a tunnel would apply them too: run `netplan apply` or take them back",
+    ),
+    (
+        "netplan",
+        "client",
+        lambda state: replace(state, netplan_pending=("error: 50-lab.yaml:3:1: bad indent",)),
+        "`netplan generate` refuses the host's own files: 50-lab.yaml:3:1: bad indent",
+    ),
+    (
+        "ifupdown",
+        "server",
+        lambda state: replace(
+            state,
+            sysctl_files={"/etc/sysctl.d/99-x.conf": (("net/ipv6/conf/*/forwarding", "0"),)},
+        ),
+        "/etc/sysctl.d/99-x.conf sets net.ipv6.conf.all.forwarding = 0, and is read after "
+        "Culvert's file, which needs 1: take that line out",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("manager", "role", "change", "sentence"), OBSTACLES, ids=[o[3] for o in OBSTACLES]
+)
+def test_an_obstacle_stops_the_host(manager: str, role: str, change: Change, sentence: str) -> None:
+    with pytest.raises(ObstacleError) as caught:
+        plan(node(role), change(bare(manager, role)))
+    assert caught.value.sentences == (sentence,)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "source /etc/network/interfaces.d/*",
+        "source interfaces.d/*",
+        "source-directory /etc/network/interfaces.d",
+        "  source-directory interfaces.d/",
+        "source /etc/network/*.d/*",
+    ],
+)
+def test_every_way_to_read_the_folder_is_known(source: str) -> None:
+    state = replace(bare("ifupdown", "client"), ifupdown_sources=(source,))
+    assert plan(node("client"), state).changes
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_what_culvert_made_is_no_obstacle(manager: str, role: str) -> None:
+    assert not plan(node(role), deployed(manager, role)).changes
+
+
+def test_own_changes_not_generated_yet_are_no_obstacle() -> None:
+    state = replace(deployed("netplan", "client"), netplan_pending=("10-netplan-sit-ipv6.network",))
+    plan(node("client"), state)
+
+
+def test_an_interface_that_is_named_but_absent_is_an_obstacle() -> None:
+
+    server = {**INVENTORY["fra1.example.net"]["tunnel_server"], "external_interface": "eth9"}
+    inventory = {**INVENTORY, "fra1.example.net": {"tunnel_server": server}}
+    broken = declaration.read(inventory, managers.NAMES).nodes["fra1.example.net"]
+    with pytest.raises(ObstacleError, match="there is no interface eth9"):
+        plan(broken, bare("ifupdown", "server"))

@@ -1,0 +1,238 @@
+"""What lies between a host as it is and as declared."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from netaddr import IPAddress
+
+from tasks import managers
+from tasks.plan import SYSCTL_FILE, plan
+from tasks.state import File, HostState, Link, Route
+from tests.samples import ROLES, bare, deployed, node
+
+MANAGERS_AND_ROLES = [(manager, role) for manager in managers.NAMES for role in ROLES]
+each_manager_and_role = pytest.mark.parametrize(("manager", "role"), MANAGERS_AND_ROLES)
+
+
+def running(state: HostState, role: str) -> list[str]:
+    """The lines on the running system in the diff."""
+    changes = plan(node(role), state).changes
+    return [line for step in (*changes.removals, *changes.steps) for line in step.shown]
+
+
+def with_link(state: HostState, **changes: object) -> HostState:
+    name = next(name for name, link in state.links.items() if link.kind == "sit")
+    link = replace(state.links[name], **changes)  # type: ignore[arg-type]
+    return replace(state, links={**state.links, name: link})
+
+
+@each_manager_and_role
+def test_a_host_as_declared_has_nothing_to_change(manager: str, role: str) -> None:
+    changes = plan(node(role), deployed(manager, role)).changes
+    assert not changes
+    assert changes.diff() == ""
+
+
+@each_manager_and_role
+def test_every_script_is_one_that_a_posix_shell_reads(manager: str, role: str) -> None:
+    script = plan(node(role), bare(manager, role)).changes.script()
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_a_script_cut_off_anywhere_does_nothing(manager: str, tmp_path: object) -> None:
+    script = plan(node("server"), bare(manager, "server")).changes.script()
+    marked = script.replace("set -eu\n", f"echo >{tmp_path}/ran; exit 0\n")
+    cut = marked[: marked.rindex("main <")]
+    for end in range(0, len(cut), 97):
+        subprocess.run(["sh", "-s"], input=cut[:end], text=True, capture_output=True)
+    assert subprocess.run(["ls", str(tmp_path)], capture_output=True).stdout == b""
+    subprocess.run(["sh", "-s"], input=marked, text=True, check=True)
+    assert subprocess.run(["ls", str(tmp_path)], capture_output=True).stdout == b"ran\n"
+
+
+def test_accept_ra_is_set_before_forwarding() -> None:
+    state = bare("ifupdown", "server")
+    sysctls = {**state.sysctls, "net/ipv6/conf/eth0/accept_ra": "1"}
+    lines = running(replace(state, sysctls=sysctls), "server")
+    assert lines[:4] == [
+        "-sysctl net.ipv6.conf.eth0.accept_ra = 1",
+        "+sysctl net.ipv6.conf.eth0.accept_ra = 2",
+        "-sysctl net.ipv6.conf.all.forwarding = 0",
+        "+sysctl net.ipv6.conf.all.forwarding = 1",
+    ]
+    text = plan(node("server"), replace(state, sysctls=sysctls)).changes.diff()
+    assert "+net.ipv6.conf.eth0.accept_ra = 2\n+net.ipv6.conf.all.forwarding = 1\n" in text
+
+
+def test_another_uplink_with_a_learned_default_route_keeps_it() -> None:
+    state = bare("ifupdown", "server")
+    state = replace(
+        state,
+        sysctls={**state.sysctls, "net/ipv6/conf/eth1/accept_ra": "1"},
+        routes=(*state.routes, Route("default", "fe80::1", "eth1", "ra", 2048)),
+    )
+    assert "+sysctl net.ipv6.conf.eth1.accept_ra = 2" in running(state, "server")
+
+
+def test_an_interface_with_a_dot_is_written_with_slashes() -> None:
+    state = bare("ifupdown", "server")
+    state = replace(
+        state,
+        links={**state.links, "eth0.7": replace(state.links["eth0"], name="eth0.7")},
+        routes=(Route("default", "2001:db8:1::ffff", "eth0.7", "static", 1024),),
+        ifupdown=frozenset({"eth0.7"}),
+    )
+    text = plan(node("server"), state).changes.diff()
+    assert "+net/ipv6/conf/eth0.7/proxy_ndp = 1\n" in text
+
+
+REPAIRS: list[tuple[str, Callable[[HostState], HostState], list[str]]] = [
+    (
+        "server",
+        lambda state: replace(state, proxies=frozenset({(IPAddress("2001:db8:1::2"), "eth0")})),
+        ["+proxy entry 2001:db8:1::3 dev eth0"],
+    ),
+    (
+        "server",
+        lambda state: replace(
+            state, sysctls={**state.sysctls, "net/ipv6/conf/eth0/proxy_ndp": "0"}
+        ),
+        [
+            "-sysctl net.ipv6.conf.eth0.proxy_ndp = 0",
+            "+sysctl net.ipv6.conf.eth0.proxy_ndp = 1",
+        ],
+    ),
+    (
+        "server",
+        lambda state: replace(
+            state, sysctls={**state.sysctls, "net/ipv6/conf/eth0/forwarding": "0"}
+        ),
+        [
+            "-sysctl net.ipv6.conf.eth0.forwarding = 0",
+            "+sysctl net.ipv6.conf.eth0.forwarding = 1",
+        ],
+    ),
+    (
+        "server",
+        lambda state: with_link(state, remote=IPAddress("203.0.113.99")),
+        [
+            "-link sit-web1: sit local 198.51.100.10 remote 203.0.113.99 ttl 255 mtu 1480 up",
+            "+link sit-web1: sit local 198.51.100.10 remote 203.0.113.20 ttl 255 mtu 1480 up",
+        ],
+    ),
+    (
+        "client",
+        lambda state: with_link(state, mtu=1400),
+        [
+            "-link sit-ipv6: sit local 203.0.113.20 remote 198.51.100.10 ttl 255 mtu 1400 up",
+            "+link sit-ipv6: sit local 203.0.113.20 remote 198.51.100.10 ttl 255 mtu 1480 up",
+        ],
+    ),
+    (
+        "client",
+        lambda state: with_link(state, addresses=("2001:db8:1::5/127", "fe80::1/64")),
+        [
+            "-address 2001:db8:1::5/127 dev sit-ipv6",
+            "+address 2001:db8:1::3/127 dev sit-ipv6",
+        ],
+    ),
+    (
+        "client",
+        lambda state: replace(state, routes=()),
+        [
+            "+route 2001:db8:1::2/127 dev sit-ipv6",
+            "+route default via 2001:db8:1::2 dev sit-ipv6",
+        ],
+    ),
+    (
+        "client",
+        lambda state: replace(
+            state,
+            routes=(
+                Route("2001:db8:1::2/127", None, "sit-ipv6", "kernel", 256),
+                Route("default", None, "sit-ipv6", "boot", 1024),
+            ),
+        ),
+        [
+            "-route default dev sit-ipv6",
+            "+route default via 2001:db8:1::2 dev sit-ipv6",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+@pytest.mark.parametrize(("role", "broken", "lines"), REPAIRS, ids=[r[2][-1] for r in REPAIRS])
+def test_what_was_changed_by_hand_is_mended_in_place(
+    manager: str, role: str, broken: Callable[[HostState], HostState], lines: list[str]
+) -> None:
+    state = broken(deployed(manager, role))
+    assert running(state, role) == lines
+    assert plan(node(role), state).changes.files == ()
+
+
+@each_manager_and_role
+def test_an_edited_file_is_put_back(manager: str, role: str) -> None:
+    state = deployed(manager, role)
+    for path, file in state.files.items():
+        edited = replace(state, files={**state.files, path: replace(file, text=file.text + "x\n")})
+        (change,) = plan(node(role), edited).changes.files
+        assert (change.path, change.after) == (path, file)
+        assert "-x\n" in change.diff("web1")
+
+
+def test_a_wrong_mode_is_put_right_and_shown() -> None:
+    state = deployed("netplan", "client")
+    ((path, file),) = state.files.items()
+    (change,) = plan(
+        node("client"), replace(state, files={path: replace(file, mode=0o644)})
+    ).changes.files
+    assert change.diff("web1") == f"mode web1:{path} 0644 -> 0600\n"
+
+
+@pytest.mark.parametrize(
+    ("manager", "path", "command"),
+    [
+        ("ifupdown", "/etc/network/interfaces.d/60-culvert-sit-old", "ifdown --force sit-old"),
+        ("netplan", "/etc/netplan/60-culvert-sit-old.yaml", "ip link delete sit-old"),
+    ],
+)
+def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command: str) -> None:
+    state = deployed(manager, "server")
+    old = Link("sit-old", "sit", True, 1480, (), IPAddress("198.51.100.10"), None, 64)
+    state = replace(
+        state,
+        files={**state.files, path: File("neighbour add proxy 2001:db8:1::9 dev eth0\n")},
+        links={**state.links, "sit-old": old},
+        proxies=state.proxies | {(IPAddress("2001:db8:1::9"), "eth0")},
+    )
+    changes = plan(node("server"), state).changes
+    assert [(change.path, change.after) for change in changes.files] == [(path, None)]
+    (removal,) = changes.removals
+    assert removal.shown == (
+        "-link sit-old: sit local 198.51.100.10 remote any ttl 64 mtu 1480 up",
+    )
+    assert removal.commands[0] == f"{command} || true"
+    assert "-proxy entry 2001:db8:1::9 dev eth0" in running(state, "server")
+
+
+def test_entries_that_culvert_did_not_make_stay() -> None:
+    state = deployed("ifupdown", "server")
+    state = replace(state, proxies=state.proxies | {(IPAddress("2001:db8:1::77"), "eth0")})
+    assert not plan(node("server"), state).changes
+
+
+def test_a_client_gets_no_sysctls() -> None:
+    paths = [
+        change.path for change in plan(node("client"), bare("ifupdown", "client")).changes.files
+    ]
+    assert SYSCTL_FILE not in paths
+
+
+def test_the_manager_that_holds_the_external_interface_is_chosen() -> None:
+    for manager in managers.NAMES:
+        found = plan(node("client"), bare(manager, "client"))
+        assert (found.manager.name, found.site.external_interface) == (manager, "eth0")

@@ -6,10 +6,23 @@ from dataclasses import dataclass
 from tests.lab.cpio import File
 from tests.lab.machines import Card, Machine
 
-BASE_PACKAGES = (
-    "systemd-sysv udev dbus linux-image-cloud-amd64 kmod procps netbase sudo openssh-server "
-    "iproute2 iputils-ping nftables tcpdump socat busybox-static"
-).split()
+BASE_PACKAGES = [
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "linux-image-cloud-amd64",
+    "kmod",
+    "procps",
+    "netbase",
+    "sudo",
+    "openssh-server",
+    "iproute2",
+    "iputils-ping",
+    "nftables",
+    "tcpdump",
+    "socat",
+    "busybox-static",
+]
 
 
 @dataclass(frozen=True)

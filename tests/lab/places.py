@@ -1,7 +1,10 @@
 """Where the lab keeps its files, and on which ports it answers."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,3 +60,12 @@ class Place:
         if self.sockets.parent.stat().st_uid != os.getuid():
             raise LabError(f"{self.sockets.parent} belongs to another user: remove it.")
         self.sockets.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other programs from doing the same at the same time; they wait for their turn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,272 @@
+"""The machines together: up, reset, down; and one machine as a test uses it."""
+
+import hashlib
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab import accelerator
+from tests.lab.access import port, write_known_hosts
+from tests.lab.errors import LabError
+from tests.lab.flavours import FLAVOURS
+from tests.lab.images import Image, build_images, image
+from tests.lab.machines import FAR_ADDRESS, HOSTS, INTERNET, MACHINES, Machine, ipv4_of
+from tests.lab.places import Place, cache, locked
+from tests.lab.progress import say, step
+from tests.lab.qemu import Qemu, version
+from tests.lab.seed import seed
+from tests.lab.session import Background, Result, Session
+
+BOOTED = "booted"
+"""The snapshot from which every test starts: all machines up, nothing deployed."""
+
+BOOT_SECONDS = 600.0
+"""For the slowest computer: emulated machines share its cores while they boot."""
+
+
+class LabMachine:
+    """A running machine."""
+
+    def __init__(self, machine: Machine, place: Place) -> None:
+        self.machine = machine
+        self.qemu = Qemu(machine, place)
+        self.ssh_port = port(place, machine)
+        self._place = place
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, user: str = "root") -> Session:
+        """The connection of a user."""
+        return self._sessions.setdefault(user, Session(self.machine, self._place, user))
+
+    def run(self, command: str, *, check: bool = True, timeout: float = 60) -> Result:
+        """Run a shell command as root to its end."""
+        return self.session().run(command, check=check, timeout=timeout)
+
+    def start(self, command: str) -> Background:
+        """Start a shell command as root and leave it running."""
+        return self.session().start(command)
+
+    def wait_for(self, command: str, seconds: float) -> Result:
+        """Run a command again and again until it succeeds, for so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (result := self.run(command, check=False)).status != 0:
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"{self.machine.name}: after {seconds:.0f} s still status {result.status} "
+                    f"from: {command}\n{result.stdout}{result.stderr}"
+                )
+            time.sleep(0.1)
+        return result
+
+    def reboot(self, timeout: float = BOOT_SECONDS) -> None:
+        """Restart the machine and wait until it has booted to the end."""
+        boot_id = "cat /proc/sys/kernel/random/boot_id"
+        before = self.run(boot_id).stdout
+        self.run("systemctl reboot", check=False)
+        deadline = time.monotonic() + timeout
+        while True:
+            self.session().connect(deadline - time.monotonic())
+            try:
+                if self.run(boot_id).stdout != before:
+                    break
+            except (LabError, EOFError, OSError):
+                pass
+            time.sleep(0.2)
+        self.wait_until_settled(timeout)
+
+    def wait_until_settled(self, timeout: float = BOOT_SECONDS) -> None:
+        """Wait until the machine has booted to the end and its addresses are its own."""
+        self.session().connect(timeout)
+        self.run("systemctl is-system-running --wait", check=False, timeout=timeout)
+        self.wait_for("! ip -o address show tentative | grep .", 30)
+
+    def close(self) -> None:
+        """Drop the connections, which are opened again when they are needed."""
+        for session in self._sessions.values():
+            session.close()
+
+
+class Lab:
+    """All machines of one lab; `with Lab() as lab:` brings them up and leaves them up."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place or Place.from_environment()
+        self.machines = {machine.name: LabMachine(machine, self.place) for machine in MACHINES}
+
+    def __enter__(self) -> "Lab":
+        self.up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def machine(self, name: str) -> LabMachine:
+        """The machine of that name."""
+        if name not in self.machines:
+            raise LabError(f"The lab has no machine {name!r}: use {', '.join(self.machines)}.")
+        return self.machines[name]
+
+    def up(self) -> None:
+        """Bring the machines up in the state `booted`, unless they run already."""
+        with self._lock():
+            running = [each for each in self._each() if each.qemu.runs()]
+            if len(running) == len(self.machines) and self._runs_what_is_wanted():
+                say("The lab is up.")
+                return
+            self._quit(running)
+            self._running_key.unlink(missing_ok=True)
+            self._require_ports()
+            write_known_hosts(self.place)
+            with locked(cache() / "lock"):
+                build_images()
+                chosen = accelerator.choose(image_of(INTERNET))
+                booted = cache() / "booted" / _key(chosen)
+                if not booted.exists():
+                    with step("Booting the machines for the first time"):
+                        self._boot(chosen, booted)
+                with step("Starting the machines"):
+                    self._start(chosen, booted)
+
+    def reset(self) -> None:
+        """Put all machines back to the state `booted`."""
+        self.restore(BOOTED)
+
+    def save(self, name: str) -> None:
+        """Keep the state of all machines under a name until the lab goes down."""
+        self._require_running()
+        with self._lock(), self._paused():
+            self._all(lambda each: each.qemu.save(name))
+
+    def restore(self, name: str) -> None:
+        """Put all machines back to the state of that name, at the same moment."""
+        self._require_running()
+        with self._lock():
+            self.close()
+            with self._paused():
+                self._all(lambda each: each.qemu.load(name))
+
+    def down(self) -> None:
+        """End all machines and forget what happened in them."""
+        self.close()
+        with self._lock():
+            self._quit(self._each())
+            for path in self.place.disks.iterdir():
+                if path.suffix != ".log":
+                    path.unlink()
+            shutil.rmtree(self.place.sockets)
+
+    def close(self) -> None:
+        """Drop all connections; the machines run on."""
+        for each in self._each():
+            each.close()
+
+    def _runs_what_is_wanted(self) -> bool:
+        kept = [self._running_key, *(image_of(machine).folder for machine in MACHINES)]
+        if not all(path.exists() for path in kept):
+            return False
+        return self._running_key.read_text() == _key(accelerator.choose(image_of(INTERNET)))
+
+    def _boot(self, chosen: str, booted: Path) -> None:
+        """Boot every machine from its image and keep what they have become."""
+        for each in self._each():
+            each.qemu.prepare(image_of(each.machine), seed(each.machine))
+            each.qemu.start(chosen)
+        self._all(LabMachine.wait_until_settled)
+        self._all(_wait_for_neighbours)
+        self.close()
+        with self._paused():
+            self._all(lambda each: each.qemu.save(BOOTED))
+        self._quit(self._each())
+        draft = booted.with_name("draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for each in self._each():
+            for file in each.qemu.files:
+                file.rename(draft / file.name)
+        for stale in booted.parent.iterdir():
+            if stale != draft:
+                shutil.rmtree(stale)
+        draft.rename(booted)
+
+    def _start(self, chosen: str, booted: Path) -> None:
+        """Start every machine where its first boot ended, on a copy of what was kept."""
+        for each in self._each():
+            for file in each.qemu.files:
+                shutil.copyfile(booted / file.name, file)
+            each.qemu.start(chosen, BOOTED)
+        self._running_key.write_text(booted.name)
+
+    @property
+    def _running_key(self) -> Path:
+        return self.place.disks / "key"
+
+    def _each(self) -> list[LabMachine]:
+        return list(self.machines.values())
+
+    def _all(self, act: Callable[[LabMachine], None]) -> None:
+        with ThreadPoolExecutor(len(self.machines)) as pool:
+            list(pool.map(act, self._each()))
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        # Together, so that no machine sees another one's past or future.
+        self._all(lambda each: each.qemu.pause())
+        try:
+            yield
+        finally:
+            self._all(lambda each: each.qemu.resume())
+
+    def _quit(self, machines: Iterable[LabMachine]) -> None:
+        for each in machines:
+            each.qemu.quit()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.place.create()
+        with locked(self.place.disks / "lock"):
+            yield
+
+    def _require_running(self) -> None:
+        if not all(each.qemu.runs() for each in self._each()):
+            raise LabError("The lab is not up: run `python -m tests.lab up`.")
+
+    def _require_ports(self) -> None:
+        for each in self._each():
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", each.ssh_port))
+                except OSError:
+                    raise LabError(
+                        f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
+                        "set CULVERT_LAB_PORT to the first of five free ports."
+                    ) from None
+
+
+def image_of(machine: Machine) -> Image:
+    """The image that a machine starts from."""
+    return image(FLAVOURS[machine.flavour])
+
+
+def _key(chosen: str) -> str:
+    """Changes with all that a booted machine depends on, but not with where its lab runs."""
+    nowhere = Place(0)
+    parts = [
+        (Qemu(machine, nowhere).command(chosen), image_of(machine).folder.name, seed(machine))
+        for machine in MACHINES
+    ]
+    return hashlib.sha256(repr([version(), parts]).encode()).hexdigest()[:16]
+
+
+def _wait_for_neighbours(each: LabMachine) -> None:
+    """Prove that a host reaches every other one over IPv4 and, if it can, the far IPv6 host."""
+    if each.machine is INTERNET:
+        return
+    for host in HOSTS:
+        each.wait_for(f"ping -4 -c 1 -W 2 {ipv4_of(host.name)}", 60)
+    if any(address.version == 6 for card in each.machine.cards for address in card.addresses):
+        each.wait_for(f"ping -6 -c 1 -W 2 {FAR_ADDRESS}", 60)

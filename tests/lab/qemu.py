@@ -1,0 +1,201 @@
+"""One machine's QEMU process: its command line, its monitor, its snapshots, its end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from qemu.qmp import QMPError
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+from tests.lab.access import port
+from tests.lab.cpio import File, archive
+from tests.lab.errors import LabError
+from tests.lab.images import Image
+from tests.lab.machines import INTERNET, Machine
+from tests.lab.places import Place
+
+PROGRAM = "qemu-system-x86_64"
+MEMORY = 320
+"""In MiB."""
+
+KERNEL_ARGUMENTS = (
+    "console=ttyS0 quiet net.ifnames=0 mitigations=off nokaslr audit=0 apparmor=0 "
+    "random.trust_cpu=on systemd.show_status=no"
+)
+
+MONITOR_SECONDS = 60.0
+QUIT_SECONDS = 10.0
+
+
+def version() -> str:
+    """The version of QEMU, on which the form of a snapshot depends."""
+    try:
+        done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise LabError("The lab needs QEMU: install the package qemu-system-x86.") from None
+    return done.stdout.splitlines()[0]
+
+
+class Qemu:
+    """The process of one machine in one lab, whether it runs or not."""
+
+    def __init__(self, machine: Machine, place: Place) -> None:
+        self.machine = machine
+        self._place = place
+
+    @property
+    def disk(self) -> Path:
+        """What the machine has written, in qcow2 format over its image's disk."""
+        return self._place.disks / f"{self.machine.name}.qcow2"
+
+    @property
+    def console(self) -> Path:
+        """What the machine says on its serial line: the place to look when it does not boot."""
+        return self._place.disks / f"{self.machine.name}.log"
+
+    @property
+    def initrd(self) -> Path:
+        """The initrd of its image with the machine's own files behind it."""
+        return self._place.disks / f"{self.machine.name}.initrd"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel of its image."""
+        return self._place.disks / f"{self.machine.name}.kernel"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that the process needs to start."""
+        return (self.disk, self.kernel, self.initrd)
+
+    def prepare(self, image: Image, seed: Mapping[str, File]) -> None:
+        """Write the files of a machine that has never been started."""
+        shutil.copyfile(image.kernel, self.kernel)
+        self.initrd.write_bytes(image.initrd.read_bytes() + archive(_under("seed", seed)))
+        options = ["-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image.disk)]
+        subprocess.run(["qemu-img", "create", *options, str(self.disk)], check=True)
+
+    def command(self, accelerator: str) -> list[str]:
+        """The command line, which a snapshot must fit."""
+        cpu = "host" if accelerator == "kvm" else "max"
+        return [
+            *(PROGRAM, "-name", self.machine.name, "-nodefaults", "-no-user-config"),
+            *("-display", "none", "-daemonize", "-pidfile", str(self._pid_file)),
+            *("-machine", "pc", "-accel", accelerator, "-cpu", cpu, "-m", str(MEMORY)),
+            *("-kernel", str(self.kernel), "-initrd", str(self.initrd)),
+            *("-append", KERNEL_ARGUMENTS),
+            *("-drive", f"file={self.disk},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
+            *("-serial", f"file:{self.console}"),
+            *("-qmp", f"unix:{self._monitor},server=on,wait=off"),
+            *self._cards(),
+        ]
+
+    def _cards(self) -> Iterator[str]:
+        # `internet` starts first and listens; a host that connects to nothing would stay alone.
+        listens = "on" if self.machine is INTERNET else "off"
+        for number, card in enumerate(self.machine.cards):
+            path = self._place.sockets / f"{card.link}.link"
+            yield "-netdev"
+            yield f"stream,id=eth{number},server={listens},addr.type=unix,addr.path={path}"
+            yield from self._device(f"eth{number}", self.machine.mac(number))
+        forward = f"tcp:127.0.0.1:{port(self._place, self.machine)}-:22"
+        # Without ipv6=off the machine would learn an IPv6 default route from this card.
+        yield from ("-netdev", f"user,id=mgmt,restrict=on,ipv6=off,hostfwd={forward}")
+        yield from self._device("mgmt", self.machine.management_mac)
+
+    @staticmethod
+    def _device(name: str, mac: str) -> Iterator[str]:
+        yield from ("-device", f"virtio-net-pci,netdev={name},mac={mac},romfile=")
+
+    def start(self, accelerator: str, snapshot: str | None = None) -> None:
+        """Start the process, from a snapshot or from power-on; it outlives this program."""
+        command = self.command(accelerator) + (["-loadvm", snapshot] if snapshot else [])
+        for stale in (self._monitor, self._pid_file):
+            stale.unlink(missing_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LabError(f"{self.machine.name} does not start: {done.stderr.strip()}")
+
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._pid() is not None
+
+    def pause(self) -> None:
+        """Let time stand still in the machine."""
+        self._ask("stop")
+
+    def resume(self) -> None:
+        """Let time go on in the machine."""
+        self._ask("cont")
+
+    def save(self, snapshot: str) -> None:
+        """Keep the whole machine, memory and disk, under a name; replaces an older one."""
+        self._ask_human(f"savevm {snapshot}")
+
+    def load(self, snapshot: str) -> None:
+        """Put the whole machine back to what it was; a machine that was paused stays so."""
+        self._ask_human(f"loadvm {snapshot}")
+
+    def quit(self) -> None:
+        """End the process."""
+        pid = self._pid()
+        if pid is None:
+            return
+        try:
+            self._ask("quit")
+        except (LabError, EOFError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + QUIT_SECONDS
+        while self._pid() is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+    @property
+    def _monitor(self) -> Path:
+        return self._place.sockets / f"{self.machine.name}.qmp"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._place.sockets / f"{self.machine.name}.pid"
+
+    def _pid(self) -> int | None:
+        """The process's id, unless the number has passed to a process that is not ours."""
+        try:
+            pid = int(self._pid_file.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if str(self._pid_file).encode() in words else None
+
+    def _ask_human(self, line: str) -> None:
+        """Ask what has no command for programs; an answer is an error."""
+        answer = self._ask("human-monitor-command", **{"command-line": line})
+        if answer:
+            raise LabError(f"{self.machine.name}: {line}: {str(answer).strip()}")
+
+    def _ask(self, command: str, **arguments: object) -> object:
+        with self._connection() as monitor:
+            return monitor.cmd(command, **arguments)
+
+    @contextmanager
+    def _connection(self) -> Iterator[QEMUMonitorProtocol]:
+        # Not kept open: the monitor serves one client, and `reset` may come from another program.
+        monitor = QEMUMonitorProtocol(str(self._monitor))
+        monitor.settimeout(MONITOR_SECONDS)
+        try:
+            monitor.connect()
+            yield monitor
+        except (OSError, QMPError, TimeoutError) as error:
+            raise LabError(f"{self.machine.name}: its monitor does not answer: {error}") from error
+        finally:
+            monitor.close()
+
+
+def _under(folder: str, files: Mapping[str, File]) -> Mapping[str, File]:
+    return {f"{folder}/{path}": file for path, file in files.items()}

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from tasks.managers.manager import Site
 from tasks.model import End
+from tasks.state import sysctl_key
 
-# Pings a second apart from the first to the last: a route, a neighbour and the tunnel may all be
-# new, and the provider's router may have given up on an address a moment ago.
+# A neighbour, a route and the tunnel may all be new, and the provider's router may have given up on
+# an address a moment ago.
 ATTEMPTS = 10
 
 
@@ -50,10 +51,11 @@ def _of_end(end: End) -> Iterable[Check]:
     probe = end.tunnel.server.probe_address
     if end.default_route:
         yield Check(
-            f"{probe} on the Internet is routed into {end.interface}",
-            f"ip -6 route get {probe} from {end.address} 2>&1 | grep -w {end.interface}",
+            f"{probe} is routed into {end.interface}",
+            _seen(f"ip -6 route get {probe} from {end.address}", f"grep -w {end.interface}"),
         )
     if end.default_route or not end.is_client:
+        # From the server's own tunnel address: the answer comes only if that one is proxied too.
         yield Check(f"{probe} on the Internet answers {end.address}", _ping(end, str(probe)))
 
 
@@ -63,20 +65,21 @@ def _ping(end: End, target: str) -> str:
 
 def _of_server(site: Site) -> Iterable[Check]:
     external = site.external_interface
-    settings = {"conf/all/forwarding": "1", f"conf/{external}/forwarding": "1"}
+    paths = ["net/ipv6/conf/all/forwarding", f"net/ipv6/conf/{external}/forwarding"]
     if site.proxied:
-        settings[f"conf/{external}/proxy_ndp"] = "1"
-    for path, value in settings.items():
-        yield Check(
-            f"net/ipv6/{path} is {value}",
-            f"cat /proc/sys/net/ipv6/{path} | grep -x {value} || ! cat /proc/sys/net/ipv6/{path}",
-        )
+        paths.append(f"net/ipv6/conf/{external}/proxy_ndp")
+    for path in paths:
+        yield Check(f"{sysctl_key(path)} is 1", _seen(f"cat /proc/sys/{path}", "grep -x 1"))
     for address in site.proxied:
         yield Check(
             f"neighbour solicitations for {address} are answered on {external}",
-            f"ip -6 neighbour show proxy dev {external} | grep -w {address} || "
-            f"{{ echo no proxy entry; false; }}",
+            _seen(f"ip -6 neighbour show proxy dev {external}", f"grep -wF {address}"),
         )
+
+
+def _seen(command: str, search: str) -> str:
+    """A command's output, met where the search finds something in it."""
+    return f'seen=$({command} 2>&1); echo "$seen"; echo "$seen" | {search} >/dev/null'
 
 
 _PROLOGUE = f"""export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
@@ -86,8 +89,8 @@ reach() {{
         answer=$(ping -6 -n -c 1 -W 1 -I "$1" "$2" 2>&1) && break
         sleep 0.2
     done
-    printf '%s\\n' "$answer" | grep -E 'bytes from|transmitted|rror|unreachable|ping:' | tail -n 1
-    case $answer in *' 0% packet loss'*) return 0 ;; *) return 1 ;; esac
+    echo "$answer" | grep -E 'transmitted|ping:|nreachable|rohibited' | tail -n 1
+    case $answer in *', 0% packet loss'*) return 0 ;; *) return 1 ;; esac
 }}"""
 
 
@@ -99,9 +102,9 @@ def script(wanted: list[Check]) -> str:
     lines = [_PROLOGUE]
     for index, check in enumerate(wanted):
         lines.append(
-            f"{{ seen=$({{ {check.command}; }} 2>&1); status=$?; "
+            f"{{ answer=$({check.command}); status=$?; "
             f"printf '@@ check %s %s %s\\n' {index} $status "
-            '"$(printf %s "$seen" | tail -n 1)"; } &'
+            '"$(echo "$answer" | tail -n 1)"; } &'
         )
     lines += ["wait", ""]
     return "\n".join(lines)

@@ -1,6 +1,10 @@
 """What a host's answer is understood as."""
 
+import base64
+import io
 import subprocess
+import tarfile
+from pathlib import Path
 
 import pytest
 from netaddr import IPAddress
@@ -63,24 +67,21 @@ Only in /run/systemd/network: 10-netplan-br0.netdev
 """
 
 
-def archive(folder: str) -> str:
-    return subprocess.run(
-        f"tar -cC {folder} . | base64", shell=True, check=True, capture_output=True, text=True
-    ).stdout
-
-
 @pytest.fixture
-def answer(tmp_path: object) -> str:
-    folder = f"{tmp_path}/etc/sysctl.d"
-    subprocess.run(f"mkdir -p {folder}; echo a=1 >{folder}/60-culvert.conf", shell=True, check=True)
-    subprocess.run(f"chmod 0600 {folder}/60-culvert.conf", shell=True, check=True)
-    return ANSWER.format(files=archive(str(tmp_path)))
+def answer(tmp_path: Path) -> str:
+    file = tmp_path / "60-culvert.conf"
+    file.write_text("a=1\n")
+    file.chmod(0o600)
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            archive.add(file, "etc/sysctl.d/60-culvert.conf")
+        return ANSWER.format(files=base64.encodebytes(stream.getvalue()).decode())
 
 
 def test_everything_is_read(answer: str) -> None:
     found = state.parse(answer)
     assert found.uid == 0
-    assert list(found.files.values()) == [File("a=1\n", 0o600)]
+    assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {
         "eth0": Link("eth0", None, True, 1500, ("198.51.100.10/25",)),
         "sit-web1": Link(

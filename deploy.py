@@ -1,12 +1,12 @@
 """Deploys every tunnel of the inventory: servers first, then clients, then proof from both ends."""
 
-from pyinfra.context import host, state
+from pyinfra.context import host
 
 from tasks import operations
 from tasks.survey import survey
 from tasks.verify import verify
 
-plan = survey(state).plans.get(host.name)
+plan = survey().plans.get(host.name)
 
 if plan and plan.site.node.server:
     operations.converge(name="Converge tunnel servers")

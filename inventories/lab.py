@@ -2,24 +2,31 @@
 
 import os
 
+# Modules alone: pyinfra takes every public list or tuple of an inventory for a group of hosts.
+from tests.lab import machines
+from tests.lab import machines
 from tests.lab.access import ssh_data
-from tests.lab.machines import FAR_ADDRESS, MACHINES, ipv4_of
 from tests.lab.places import Place
 
+# Imported by module: pyinfra would take a tuple of machines for a group of hosts.
 _PLACE = Place.from_environment()
 _USER = os.environ.get("CULVERT_LAB_USER", "root")
-_SSH = {machine.name: ssh_data(machine, _PLACE, _USER) for machine in MACHINES}
+_SSH = {machine.name: ssh_data(machine, _PLACE, _USER) for machine in machines.MACHINES}
 
 
 def _server(name: str, prefix: str) -> tuple[str, dict[str, object]]:
-    server = {"ipv4": ipv4_of(name), "prefix": prefix, "probe_address": FAR_ADDRESS}
+    server = {
+        "ipv4": machines.machines.ipv4_of(name),
+        "prefix": prefix,
+        "probe_address": machines.machines.FAR_ADDRESS,
+    }
     return name, {**_SSH[name], "tunnel_server": server}
 
 
 def _client(name: str, server: str, server_interface: str) -> tuple[str, dict[str, object]]:
     tunnel = {
         "server": server,
-        "ipv4": ipv4_of(name),
+        "ipv4": machines.machines.ipv4_of(name),
         "number": 1,
         # The default, sit-<client>, would be longer than the kernel's 15 characters.
         "server_interface": server_interface,

@@ -21,7 +21,7 @@ Commands = Generator[PyinfraCommand, None, None]
 @operation()
 def converge() -> Commands:
     """Make a host what its plan says, and see that nothing is left to do."""
-    found = survey(state).plans[host.name]
+    found = survey().plans[host.name]
     if not found.changes:
         host.noop("the host is as declared")
         return
@@ -55,7 +55,7 @@ def verify() -> Commands:
     """Prove that packets flow through every tunnel of a host."""
     if state.current_stage != StateStage.Execute:
         return
-    site = survey(state).plans[host.name].site
+    site = survey().plans[host.name].site
     wanted = proof.checks(site)
     absent = [end for end in site.ends if not _is_here(end.peer_host)]
     for end in absent:

@@ -44,11 +44,12 @@ _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey(state: State) -> Survey:
+def survey() -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
     Raises PyinfraError where no host is left.
     """
+    state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
             _surveys[state] = found = Survey(declared(state.inventory))
@@ -61,7 +62,7 @@ def survey(state: State) -> Survey:
 def _look_at_all(found: Survey, state: State) -> None:
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
-        with ctx_state.use(state), ctx_config.use(state.config.copy()), ctx_host.use(host):
+        with ctx_config.use(state.config.copy()), ctx_host.use(host):
             try:
                 remotes = {end.remote for end in node.upstreams}
                 found.plans[host.name] = plan(node, facts.read(host, sorted(remotes)))

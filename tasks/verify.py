@@ -1,6 +1,6 @@
 """Task: `pyinfra INVENTORY tasks.verify.verify` proves that packets flow, and changes nothing."""
 
-from pyinfra.context import host, state
+from pyinfra.context import host
 
 from tasks import operations
 from tasks.survey import survey
@@ -8,5 +8,5 @@ from tasks.survey import survey
 
 def verify() -> None:
     """Verify every tunnel of this host."""
-    if host.name in survey(state).plans:
+    if host.name in survey().plans:
         operations.verify(name="Verify every tunnel")

@@ -16,9 +16,9 @@ _SSH = {machine.name: ssh_data(machine, _PLACE, _USER) for machine in machines.M
 
 def _server(name: str, prefix: str) -> tuple[str, dict[str, object]]:
     server = {
-        "ipv4": machines.machines.ipv4_of(name),
+        "ipv4": machines.ipv4_of(name),
         "prefix": prefix,
-        "probe_address": machines.machines.FAR_ADDRESS,
+        "probe_address": machines.FAR_ADDRESS,
     }
     return name, {**_SSH[name], "tunnel_server": server}
 
@@ -26,7 +26,7 @@ def _server(name: str, prefix: str) -> tuple[str, dict[str, object]]:
 def _client(name: str, server: str, server_interface: str) -> tuple[str, dict[str, object]]:
     tunnel = {
         "server": server,
-        "ipv4": machines.machines.ipv4_of(name),
+        "ipv4": machines.ipv4_of(name),
         "number": 1,
         # The default, sit-<client>, would be longer than the kernel's 15 characters.
         "server_interface": server_interface,

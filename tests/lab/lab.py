@@ -27,6 +27,8 @@ BOOTED = "booted"
 BOOT_SECONDS = 600.0
 """For the slowest computer: emulated machines share its cores while they boot."""
 
+GOODBYE_SECONDS = 3.0
+
 
 class LabMachine:
     """A running machine."""
@@ -178,6 +180,8 @@ class Lab:
         self._all(LabMachine.wait_until_settled)
         self._all(_wait_for_neighbours)
         self.close()
+        # So that no SSH server of a dropped connection is left in the snapshot.
+        time.sleep(GOODBYE_SECONDS)
         with self._paused():
             self._all(lambda each: each.qemu.save(BOOTED))
         self._quit(self._each())

@@ -18,6 +18,8 @@ from tests.lab.places import Place
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 ATTEMPT_SECONDS = 10.0
+BANNER_SECONDS = 3.0
+"""Short, since QEMU accepts a connection that a booting machine will never answer."""
 CONNECT_SECONDS = 60.0
 
 
@@ -54,6 +56,7 @@ class Background:
             stdout = self._stdout.result(timeout)
             stderr = self._stderr.result(max(0, deadline - time.monotonic()))
         except TimeoutError:
+            self._signal("KILL")
             self._channel.close()
             _fail(self._session.machine, f"not done after {timeout:.0f} s: {self.command}")
         status = self._channel.recv_exit_status()
@@ -61,8 +64,11 @@ class Background:
 
     def stop(self, signal: str = "TERM") -> Result:
         """End the command and all that it started, and take what it has printed."""
-        self._session.run(f"kill -{signal} -- -{self._group}", check=False)
+        self._signal(signal)
         return self.wait()
+
+    def _signal(self, signal: str) -> None:
+        self._session.channel().exec_command(f"kill -{signal} -- -{self._group}")
 
 
 class Session:
@@ -114,7 +120,7 @@ class Session:
                     self._user,
                     sock=wire,
                     key_filename=str(user_key()),
-                    banner_timeout=ATTEMPT_SECONDS,
+                    banner_timeout=BANNER_SECONDS,
                     auth_timeout=CONNECT_SECONDS,
                     allow_agent=False,
                     look_for_keys=False,

@@ -4,11 +4,9 @@ import os
 
 # Modules alone: pyinfra takes every public list or tuple of an inventory for a group of hosts.
 from tests.lab import machines
-from tests.lab import machines
 from tests.lab.access import ssh_data
 from tests.lab.places import Place
 
-# Imported by module: pyinfra would take a tuple of machines for a group of hosts.
 _PLACE = Place.from_environment()
 _USER = os.environ.get("CULVERT_LAB_USER", "root")
 _SSH = {machine.name: ssh_data(machine, _PLACE, _USER) for machine in machines.MACHINES}

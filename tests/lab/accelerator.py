@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.lab.errors import LabError
 from tests.lab.images import Image
 from tests.lab.places import cache
+from tests.lab.progress import step
 
 ACCELERATORS = ("kvm", "tcg")
 ANSWER = b"lab.probe.answer"
@@ -31,7 +32,8 @@ def choose(image: Image) -> str:
     if not memory.exists():
         for stale in cache().glob("accelerator-*"):
             stale.unlink()
-        memory.write_text("kvm" if _boots(image) else "tcg")
+        with step("Asking whether KVM boots a machine"):
+            memory.write_text("kvm" if _boots(image) else "tcg")
     return memory.read_text()
 
 

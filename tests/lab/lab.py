@@ -123,7 +123,7 @@ class Lab:
             self._running_key.unlink(missing_ok=True)
             self._require_ports()
             write_known_hosts(self.place)
-            with locked(cache() / "lock"):
+            with locked(cache() / "lock"), self._all_or_none():
                 build_images()
                 chosen = accelerator.choose(image_of(INTERNET))
                 booted = cache() / "booted" / _key(chosen)
@@ -157,7 +157,7 @@ class Lab:
         with self._lock():
             self._quit(self._each())
             for path in self.place.disks.iterdir():
-                if path.suffix != ".log":
+                if path != self._lock_file and path.suffix != ".log":
                     path.unlink()
             shutil.rmtree(self.place.sockets)
 
@@ -205,6 +205,10 @@ class Lab:
         self._running_key.write_text(booted.name)
 
     @property
+    def _lock_file(self) -> Path:
+        return self.place.disks / "lock"
+
+    @property
     def _running_key(self) -> Path:
         return self.place.disks / "key"
 
@@ -224,6 +228,14 @@ class Lab:
         finally:
             self._all(lambda each: each.qemu.resume())
 
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._quit(self._each())
+            raise
+
     def _quit(self, machines: Iterable[LabMachine]) -> None:
         for each in machines:
             each.qemu.quit()
@@ -231,7 +243,7 @@ class Lab:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         self.place.create()
-        with locked(self.place.disks / "lock"):
+        with locked(self._lock_file):
             yield
 
     def _require_running(self) -> None:

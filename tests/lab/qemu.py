@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qemu.qmp import QMPError
@@ -146,14 +146,13 @@ class Qemu:
         pid = self._pid()
         if pid is None:
             return
-        try:
+        with suppress(LabError):
             self._ask("quit")
-        except (LabError, EOFError):
-            os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + QUIT_SECONDS
         while self._pid() is not None:
             if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
 
     @property
@@ -191,7 +190,7 @@ class Qemu:
         try:
             monitor.connect()
             yield monitor
-        except (OSError, QMPError, TimeoutError) as error:
+        except (OSError, EOFError, QMPError) as error:
             raise LabError(f"{self.machine.name}: its monitor does not answer: {error}") from error
         finally:
             monitor.close()

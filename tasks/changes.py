@@ -56,12 +56,13 @@ class Step:
 class Changes:
     """Everything that a run does to one host, in its order.
 
-    New files are staged, `removals` run while the old files are still there, the staged files
-    take their places, then come `steps`.
+    New files are staged, `checks` look at them, `removals` run while the old files are still
+    there, the staged files take their places, then come `steps`.
     """
 
     host: str
     files: tuple[FileChange, ...] = ()
+    checks: tuple[str, ...] = ()
     removals: tuple[Step, ...] = ()
     steps: tuple[Step, ...] = ()
 
@@ -94,6 +95,7 @@ class Changes:
                 _PROLOGUE,
                 f"staged={shlex.quote(' '.join(change.staged for change in written))}",
                 *(line for change in written for line in _stage(change)),
+                *_run(self.checks),
                 *_commands(self.removals),
                 *(line for change in self.files for line in _put(change)),
                 *_commands(self.steps),
@@ -109,10 +111,10 @@ _PROLOGUE = """main() {
 set -eu
 umask 022
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-step=start staged= made=
+step=start staged= made= scratch=
 finish() {
     status=$?
-    rm -f $staged
+    rm -rf $staged $scratch
     if [ "$status" -ne 0 ]; then
         for folder in $made; do rmdir "$folder" 2>/dev/null || true; done
         echo "Culvert stopped at: $step" >&2
@@ -120,6 +122,7 @@ finish() {
     exit "$status"
 }
 trap finish EXIT
+scratch=$(mktemp -d /run/culvert.XXXXXX)
 folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
@@ -146,7 +149,10 @@ def _put(change: FileChange) -> Iterable[str]:
 
 
 def _commands(steps: Sequence[Step]) -> Iterable[str]:
-    for step in steps:
-        for command in step.commands:
-            yield f"step={shlex.quote(command)}"
-            yield command
+    return _run(command for step in steps for command in step.commands)
+
+
+def _run(commands: Iterable[str]) -> Iterable[str]:
+    for command in commands:
+        yield f"step={shlex.quote(command)}"
+        yield command

@@ -9,18 +9,15 @@ from dataclasses import dataclass
 
 from netaddr import IPAddress
 
-from tasks import managers, obstacles
+from tasks import kernel, managers, obstacles
 from tasks.changes import Changes, FileChange, Step
 from tasks.managers.manager import Manager, Site
-from tasks.model import End, Node
+from tasks.model import Node
 from tasks.obstacles import ObstacleError
 from tasks.render import render
-from tasks.state import OWNED, File, HostState, Link, sysctl_key
+from tasks.state import OWNED, File, HostState, sysctl_key
 
 SYSCTL_FILE = f"/etc/sysctl.d/{OWNED}.conf"
-
-# The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
-_CONNECTED_METRIC = 256
 
 
 @dataclass(frozen=True)
@@ -140,15 +137,21 @@ def _changes(
         for path in sorted({*state.files, *files})
         if state.files.get(path) != files.get(path)
     )
+    checks = tuple(manager.checks({c.path: c.staged for c in file_changes if c.after is not None}))
     removals = tuple(_removals(site, state))
     changed_paths = [change.path for change in file_changes]
     steps = (
         *_sysctl_steps(sysctls, state),
         *_manager_steps(site, manager, state, changed_paths),
-        *(step for end in site.ends if end.interface in state.links for step in _mend(end, state)),
+        *(
+            step
+            for end in site.ends
+            if end.interface in state.links
+            for step in kernel.mending(end, state)
+        ),
         *_proxy_steps(site, state),
     )
-    return Changes(site.node.host, file_changes, removals, steps)
+    return Changes(site.node.host, file_changes, checks, removals, steps)
 
 
 def _removals(site: Site, state: HostState) -> Iterable[Step]:
@@ -161,9 +164,9 @@ def _removals(site: Site, state: HostState) -> Iterable[Step]:
                 continue
             gone = f"[ ! -e /sys/class/net/{interface} ]"
             yield Step(
-                shown=(f"-{_link_line(state.links[interface])}",),
+                shown=(f"-{kernel.link_line(state.links[interface])}",),
                 commands=(
-                    *(f"{command} || true" for command in manager.remove(interface)),
+                    *manager.remove(interface),
                     f"{gone} || ip link delete {interface}",
                 ),
             )
@@ -217,92 +220,13 @@ def _manager_steps(
     site: Site, manager: Manager, state: HostState, changed_paths: list[str]
 ) -> Iterable[Step]:
     absent = site.absent(state)
-    shown = [line for end in absent for line in _creation_lines(end)]
-    if absent and "sit0" not in state.links:
-        shown.append("+link sit0: the kernel's own, down, comes with its sit module")
-    commands = manager.apply(site, state, changed_paths)
-    shown += [f" run: {command}" for command in commands]
-    if commands:
-        yield Step(tuple(shown), tuple(commands))
-
-
-def _creation_lines(end: End) -> Iterable[str]:
-    yield f"+{_link_line(_link(end))}"
-    yield f"+address {end.network} dev {end.interface}"
-    if end.default_route:
-        yield f"+route default via {end.peer} dev {end.interface}"
-
-
-def _link(end: End) -> Link:
-    return Link(end.interface, "sit", True, end.mtu, (), end.local, end.remote, end.ttl)
-
-
-def _link_line(link: Link) -> str:
-    return (
-        f"link {link.name}: sit local {link.local or 'any'} remote {link.remote or 'any'} "
-        f"ttl {link.ttl or 'inherit'} mtu {link.mtu} {'up' if link.is_up else 'down'}"
-    )
-
-
-def _mend(end: End, state: HostState) -> Iterable[Step]:
-    """What the running tunnel lacks, or has too much, changed in place: no packet is lost."""
-    link = state.links[end.interface]
-    wanted = _link(end)
-    yield from _mend_link(link, wanted)
-    for network in link.addresses:
-        if network != end.network and not IPAddress(network.partition("/")[0]).is_link_local():
-            yield Step(
-                (f"-address {network} dev {link.name}",),
-                (f"ip address delete {network} dev {link.name}",),
-            )
-    if end.network not in link.addresses:
-        yield Step(
-            (f"+address {end.network} dev {link.name}",),
-            (f"ip address add {end.network} dev {link.name}",),
-        )
-    elif not any(
-        (route.destination, route.device) == (end.connected, link.name) for route in state.routes
-    ):
-        yield Step(
-            (f"+route {end.connected} dev {link.name}",),
-            (
-                f"ip -6 route replace {end.connected} dev {link.name} proto kernel "
-                f"metric {_CONNECTED_METRIC}",
-            ),
-        )
-    yield from _mend_default_route(end, state)
-
-
-def _mend_link(link: Link, wanted: Link) -> Iterable[Step]:
-    commands = []
-    if (link.local, link.remote, link.ttl) != (wanted.local, wanted.remote, wanted.ttl):
-        commands.append(
-            f"ip tunnel change {link.name} mode sit "
-            f"local {wanted.local} remote {wanted.remote} ttl {wanted.ttl}"
-        )
-    if link.mtu != wanted.mtu:
-        commands.append(f"ip link set dev {link.name} mtu {wanted.mtu}")
-    if not link.is_up:
-        commands.append(f"ip link set dev {link.name} up")
-    if commands:
-        yield Step((f"-{_link_line(link)}", f"+{_link_line(wanted)}"), tuple(commands))
-
-
-def _mend_default_route(end: End, state: HostState) -> Iterable[Step]:
-    own = [route for route in state.default_routes() if route.device == end.interface]
-    kept = False
-    for route in own:
-        if end.default_route and route.gateway == str(end.peer):
-            kept = True
-            continue
-        via = f"via {route.gateway} " if route.gateway else ""
-        yield Step(
-            (f"-route default {via}dev {end.interface}",),
-            (f"ip -6 route delete default {via}dev {end.interface} metric {route.metric}",),
-        )
-    if end.default_route and not kept:
-        route_words = f"default via {end.peer} dev {end.interface}"
-        yield Step((f"+route {route_words}",), (f"ip -6 route add {route_words}",))
+    for index, end in enumerate(absent):
+        shown = list(kernel.creation_lines(end))
+        if index == 0 and "sit0" not in state.links:
+            shown.append("+link sit0: the kernel's own, down, comes with its sit module")
+        yield Step(tuple(shown), tuple(manager.create(end)))
+    for command in manager.refresh(site, state, changed_paths):
+        yield Step((f" run: {command}",), (command,))
 
 
 def _proxy_steps(site: Site, state: HostState) -> Iterable[Step]:

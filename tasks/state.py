@@ -92,8 +92,6 @@ class HostState:
     # networkd-dispatcher.service is installed, and started.
     dispatcher_is_loaded: bool = False
     dispatcher_is_active: bool = False
-    # What `netplan generate` would change in /run, were it called now: file names.
-    netplan_pending: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> dict[IPAddress, str]:
@@ -141,20 +139,6 @@ section ifupdown-sources; grep -E '^[[:space:]]*source' /etc/network/interfaces 
 section dispatcher
 if has systemctl; then
     systemctl show --property=LoadState,ActiveState networkd-dispatcher.service 2>/dev/null
-fi
-section netplan
-if has netplan && pending=$(mktemp -d); then
-    mkdir -p "$pending/etc" "$pending/run" "$pending/lib"
-    for root in etc run lib; do
-        if [ -d "/$root/netplan" ]; then cp -a "/$root/netplan" "$pending/$root/"; fi
-    done
-    if netplan generate --root-dir "$pending" >"$pending/error" 2>&1; then
-        mkdir -p "$pending/run/systemd/network"
-        diff --brief --recursive "$pending/run/systemd/network" /run/systemd/network
-    else
-        printf 'error: %s\n' "$(tail -n 3 "$pending/error" | tr '\n' ' ')"
-    fi
-    rm -rf "$pending"
 fi
 section end
 """
@@ -205,7 +189,6 @@ def parse(output: str) -> HostState:
             ifupdown_sources=tuple(sections["ifupdown-sources"].splitlines()),
             dispatcher_is_loaded="LoadState=loaded" in sections["dispatcher"],
             dispatcher_is_active="ActiveState=active" in sections["dispatcher"],
-            netplan_pending=tuple(_pending(sections["netplan"])),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
         raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
@@ -312,13 +295,3 @@ def _networkd(text: str) -> dict[str, NetworkdLink]:
         entry["Name"]: NetworkdLink(entry["AdministrativeState"], entry.get("NetworkFile"))
         for entry in json.loads(text)["Interfaces"]
     }
-
-
-def _pending(text: str) -> Iterable[str]:
-    for line in text.splitlines():
-        if match := re.fullmatch(r"Files (\S+) and \S+ differ", line):
-            yield match[1].rpartition("/")[2]
-        elif match := re.fullmatch(r"Only in (\S+): (\S+)", line):
-            yield match[2]
-        elif line.startswith("error: "):
-            yield line

@@ -132,19 +132,6 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "go: add the line `source /etc/network/interfaces.d/*`",
     ),
     (
-        "netplan",
-        "client",
-        lambda state: replace(state, netplan_pending=("10-netplan-eth0.network",)),
-        "/etc/netplan has changes that were never applied (they concern 10-netplan-eth0.network); "
-        "adding a tunnel would apply them too: run `netplan apply` or take them back",
-    ),
-    (
-        "netplan",
-        "client",
-        lambda state: replace(state, netplan_pending=("error: 50-lab.yaml:3:1: bad indent",)),
-        "`netplan generate` refuses the host's own files: 50-lab.yaml:3:1: bad indent",
-    ),
-    (
         "ifupdown",
         "server",
         lambda state: replace(
@@ -185,11 +172,6 @@ def test_every_way_to_read_the_folder_is_known(source: str) -> None:
 @pytest.mark.parametrize("manager", managers.NAMES)
 def test_what_culvert_made_is_no_obstacle(manager: str, role: str) -> None:
     assert not plan(node(role), deployed(manager, role)).changes
-
-
-def test_own_changes_not_generated_yet_are_no_obstacle() -> None:
-    state = replace(deployed("netplan", "client"), netplan_pending=("10-netplan-sit-ipv6.network",))
-    plan(node("client"), state)
 
 
 def test_an_interface_that_is_named_but_absent_is_an_obstacle() -> None:

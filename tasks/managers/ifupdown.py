@@ -1,10 +1,10 @@
 """Pure: ifupdown, Debian's own (ifup(8), interfaces(5))."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 
 from tasks.managers.manager import Site
-from tasks.model import PREFIX_LENGTH
+from tasks.model import PREFIX_LENGTH, End
 from tasks.render import render
 from tasks.state import OWNED, File, HostState
 
@@ -56,14 +56,22 @@ class Ifupdown:
             return None
         return path.removeprefix(prefix)
 
-    def remove(self, interface: str) -> Sequence[str]:
-        # ifdown first: without its stanza, ifupdown would not know the interface any more.
-        return (f"ifdown --force {interface}",)
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        for path, waiting in staged.items():
+            if interface := self.defines(path):
+                yield f"ifup --no-act --force --interfaces={waiting} {interface} 2>&1"
 
-    def apply(self, site: Site, state: HostState, changed_files: Iterable[str]) -> Sequence[str]:
-        del changed_files
+    def create(self, end: End) -> Iterable[str]:
         # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
-        return tuple(f"ifup --force {end.interface}" for end in site.absent(state))
+        yield f"ifup --force {end.interface}"
+
+    def remove(self, interface: str) -> Iterable[str]:
+        # Without its stanza, ifupdown would not know the interface any more.
+        yield f"ifdown --force {interface} || true"
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[str]:
+        del site, state, changed
+        return ()
 
 
 def _includes(line: str) -> bool:

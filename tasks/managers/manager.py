@@ -1,6 +1,6 @@
 """Pure: what a network manager must be able to say, for Culvert to put a tunnel on its hosts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,8 +53,18 @@ class Manager(Protocol):
     def defines(self, path: str) -> str | None:
         """The tunnel interface that an owned file of this path defines, if it does."""
 
-    def remove(self, interface: str) -> Sequence[str]:
-        """Shell commands, run while the files are still there, that take a tunnel down."""
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        """Shell commands that fail where this manager can't read a new file.
 
-    def apply(self, site: Site, state: HostState, changed_files: Iterable[str]) -> Sequence[str]:
-        """Shell commands, run once the files are there, that bring up the tunnels not up yet."""
+        `staged` has where each new file waits, by the path that it will have. $scratch is a folder
+        for the script's own use.
+        """
+
+    def create(self, end: End) -> Iterable[str]:
+        """Shell commands, run once the files are there, that bring up a tunnel that isn't there."""
+
+    def remove(self, interface: str) -> Iterable[str]:
+        """Shell commands, run while the files are there, before the tunnel's link is deleted."""
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[str]:
+        """Other shell commands that a run must show, given the paths of the files that changed."""

@@ -1,13 +1,19 @@
 """Pure: netplan with systemd-networkd underneath (netplan(5), systemd.network(5))."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
+from tasks import kernel
 from tasks.managers.manager import Site
+from tasks.model import End
 from tasks.render import render
 from tasks.state import OWNED, File, HostState
 
 _FOLDER = "/etc/netplan"
-_DISPATCHER = f"/etc/networkd-dispatcher/routable.d/{OWNED}"
+# Routable comes when the uplink is back, configured also when networkd only went over it again. A
+# mode other than 0755 is skipped without a word.
+_DISPATCHER = tuple(
+    f"/etc/networkd-dispatcher/{state}.d/{OWNED}" for state in ("configured", "routable")
+)
 # Where netplan puts what it makes of its files, and how it calls the file of an interface.
 _GENERATED = "/run/systemd/network/10-netplan-"
 
@@ -31,21 +37,12 @@ class Netplan:
         return f"networkd has it {link.state} from {link.network_file}"
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
-        ours = {f"10-netplan-{end.interface}" for end in site.ends} | {
-            f"10-netplan-{interface}" for path in state.files if (interface := self.defines(path))
-        }
-        for pending in state.netplan_pending:
-            if pending.startswith("error: "):
-                yield f"`netplan generate` refuses the host's own files: {pending[7:].strip()}"
-            elif pending.rpartition(".")[0] not in ours:
-                yield (
-                    f"/etc/netplan has changes that were never applied (they concern {pending}); "
-                    "adding a tunnel would apply them too: run `netplan apply` or take them back"
-                )
-        if site.proxied and not (
-            state.networkd[site.external_interface].network_file or ""
-        ).startswith(_GENERATED):
-            yield f"networkd's file for {site.external_interface} isn't netplan's"
+        link = state.networkd.get(site.external_interface)
+        if site.proxied and not (link and (link.network_file or "").startswith(_GENERATED)):
+            yield (
+                f"networkd has no file of netplan's for {site.external_interface}, so nothing "
+                "would keep proxying on there"
+            )
 
     def files(self, site: Site) -> dict[str, File]:
         files = {
@@ -61,8 +58,8 @@ class Netplan:
             files[_drop_in(site.external_interface)] = File(
                 render("netplan/external-interface.network", **values)
             )
-            # Anything but 0755 is skipped without a word.
-            files[_DISPATCHER] = File(render("netplan/networkd-dispatcher", **values), mode=0o755)
+            script = File(render("netplan/networkd-dispatcher", **values), mode=0o755)
+            files |= dict.fromkeys(_DISPATCHER, script)
         return files
 
     def defines(self, path: str) -> str | None:
@@ -71,21 +68,33 @@ class Netplan:
             return None
         return path.removeprefix(prefix).removesuffix(".yaml")
 
-    def remove(self, interface: str) -> Sequence[str]:
-        return (f"ip link delete {interface}",)
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        tunnels = {path: waiting for path, waiting in staged.items() if self.defines(path)}
+        if tunnels:
+            # At boot, one file that netplan can't read would leave the host without any network.
+            yield 'mkdir -p "$scratch/etc" && cp -a /etc/netplan "$scratch/etc/"'
+            for path, waiting in tunnels.items():
+                yield f'cp -p {waiting} "$scratch{path}"'
+            yield 'netplan generate --root-dir "$scratch"'
 
-    def apply(self, site: Site, state: HostState, changed_files: Iterable[str]) -> Sequence[str]:
-        absent = site.absent(state)
-        commands = []
-        if absent or any(self.defines(path) for path in changed_files):
-            commands += ["netplan generate", "networkctl reload"]
-        if absent:
-            waited = " ".join(f"--interface={end.interface}:routable" for end in absent)
-            commands.append(f"/lib/systemd/systemd-networkd-wait-online --timeout=20 {waited}")
+    def create(self, end: End) -> Iterable[str]:
+        # Not by networkd: whenever it reloads its files, it takes the uplink's IPv4 address away
+        # for a moment (252: link_reconfigure() drops what it is to configure again).
+        return kernel.creation(end)
+
+    def remove(self, interface: str) -> Iterable[str]:
+        yield f"rm -f {_GENERATED}{interface}.netdev {_GENERATED}{interface}.network"
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[str]:
+        for path in changed:
+            interface = self.defines(path)
+            if interface in {end.interface for end in site.ends}:
+                # What netplan makes of the tunnel's file and nothing else, for the next time that
+                # networkd reads its files.
+                yield f'mv -f "$scratch{_GENERATED}{interface}".* {_GENERATED.rpartition("/")[0]}/'
         if site.proxied and state.dispatcher_is_loaded and not state.dispatcher_is_active:
             # Its unit starts only where there is a script.
-            commands.append("systemctl start networkd-dispatcher.service")
-        return commands
+            yield "systemctl start networkd-dispatcher.service"
 
 
 def _drop_in(interface: str) -> str:

@@ -10,7 +10,7 @@ from tasks.state import File
 from tests.samples import ROLES, bare, node
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-MODES = {"/etc/netplan": 0o600, "/etc/networkd-dispatcher/routable.d": 0o755}
+MODES = {"netplan": 0o600, "networkd-dispatcher": 0o755}
 
 
 def golden(manager: str, role: str) -> dict[str, File]:
@@ -19,7 +19,7 @@ def golden(manager: str, role: str) -> dict[str, File]:
     for file in root.rglob("*"):
         if file.is_file():
             path = Path("/") / file.relative_to(root)
-            files[str(path)] = File(file.read_text(), MODES.get(str(path.parent), 0o644))
+            files[str(path)] = File(file.read_text(), MODES.get(path.parts[2], 0o644))
     return files
 
 

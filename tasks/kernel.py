@@ -1,0 +1,116 @@
+"""Pure: a tunnel as the kernel holds it: lines that tell of it, commands that make it so."""
+
+from collections.abc import Iterable
+
+from netaddr import IPAddress
+
+from tasks.changes import Step
+from tasks.model import End
+from tasks.state import HostState, Link
+
+# The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
+_CONNECTED_METRIC = 256
+
+
+def link_line(link: Link) -> str:
+    return (
+        f"link {link.name}: sit local {link.local or 'any'} remote {link.remote or 'any'} "
+        f"ttl {link.ttl or 'inherit'} mtu {link.mtu} {'up' if link.is_up else 'down'}"
+    )
+
+
+def creation_lines(end: End) -> Iterable[str]:
+    """What a new tunnel brings."""
+    yield f"+{link_line(_wanted(end))}"
+    yield f"+{_address(end.network, end)}"
+    if end.default_route:
+        yield f"+{_default_route(end)}"
+
+
+def creation(end: End) -> Iterable[str]:
+    """Commands of iproute2 that make a new tunnel."""
+    # Not `ip tunnel`, which needs the kernel's own sit0 to be there.
+    yield (
+        f"ip link add {end.interface} mtu {end.mtu} type sit "
+        f"local {end.local} remote {end.remote} ttl {end.ttl}"
+    )
+    yield f"ip link set dev {end.interface} up"
+    yield f"ip address add {end.network} dev {end.interface}"
+    if end.default_route:
+        yield f"ip -6 route add default via {end.peer} dev {end.interface}"
+
+
+def mending(end: End, state: HostState) -> Iterable[Step]:
+    """What a running tunnel lacks, or has too much, changed in place: no packet is lost."""
+    link = state.links[end.interface]
+    yield from _mend_link(link, _wanted(end))
+    yield from _mend_addresses(end, link)
+    if end.network in link.addresses:
+        yield from _mend_connected_route(end, state)
+    yield from _mend_default_route(end, state)
+
+
+def _wanted(end: End) -> Link:
+    return Link(end.interface, "sit", True, end.mtu, (), end.local, end.remote, end.ttl)
+
+
+def _address(network: str, end: End) -> str:
+    return f"address {network} dev {end.interface}"
+
+
+def _default_route(end: End, gateway: str | None = None) -> str:
+    return f"route default via {gateway or end.peer} dev {end.interface}"
+
+
+def _mend_link(link: Link, wanted: Link) -> Iterable[Step]:
+    commands = []
+    if (link.local, link.remote, link.ttl) != (wanted.local, wanted.remote, wanted.ttl):
+        commands.append(
+            f"ip tunnel change {link.name} mode sit "
+            f"local {wanted.local} remote {wanted.remote} ttl {wanted.ttl}"
+        )
+    if link.mtu != wanted.mtu:
+        commands.append(f"ip link set dev {link.name} mtu {wanted.mtu}")
+    if not link.is_up:
+        commands.append(f"ip link set dev {link.name} up")
+    if commands:
+        yield Step((f"-{link_line(link)}", f"+{link_line(wanted)}"), tuple(commands))
+
+
+def _mend_addresses(end: End, link: Link) -> Iterable[Step]:
+    for network in link.addresses:
+        if network != end.network and not IPAddress(network.partition("/")[0]).is_link_local():
+            yield Step((f"-{_address(network, end)}",), (_ip_address("delete", network, end),))
+    if end.network not in link.addresses:
+        yield Step((f"+{_address(end.network, end)}",), (_ip_address("add", end.network, end),))
+
+
+def _ip_address(action: str, network: str, end: End) -> str:
+    return f"ip address {action} {network} dev {end.interface}"
+
+
+def _mend_connected_route(end: End, state: HostState) -> Iterable[Step]:
+    """The route that comes with the address, where somebody flushed it alone."""
+    held = {(route.destination, route.device) for route in state.routes}
+    if (end.connected, end.interface) not in held:
+        words = f"{end.connected} dev {end.interface}"
+        yield Step(
+            (f"+route {words}",),
+            (f"ip -6 route add {words} proto kernel metric {_CONNECTED_METRIC}",),
+        )
+
+
+def _mend_default_route(end: End, state: HostState) -> Iterable[Step]:
+    is_there = False
+    for route in state.default_routes():
+        if route.device != end.interface:
+            continue
+        if end.default_route and route.gateway == str(end.peer):
+            is_there = True
+            continue
+        via = f"via {route.gateway} " if route.gateway else ""
+        words = f"default {via}dev {end.interface}"
+        yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
+    if end.default_route and not is_there:
+        words = f"default via {end.peer} dev {end.interface}"
+        yield Step((f"+route {words}",), (f"ip -6 route add {words}",))

@@ -189,11 +189,12 @@ class Qemu:
         monitor.settimeout(MONITOR_SECONDS)
         try:
             monitor.connect()
-            yield monitor
+            try:
+                yield monitor
+            finally:
+                monitor.close()
         except (OSError, EOFError, QMPError) as error:
             raise LabError(f"{self.machine.name}: its monitor does not answer: {error}") from error
-        finally:
-            monitor.close()
 
 
 def _under(folder: str, files: Mapping[str, File]) -> Mapping[str, File]:

@@ -1,5 +1,6 @@
 """pyinfra: what happens before any host is connected to."""
 
+import logging
 import sys
 from typing import Any
 
@@ -16,6 +17,8 @@ def connecting() -> None:
     pyinfra has no hook between the inventory and the connections; a host that can't be reached
     would otherwise hide the mistakes, and be asked about where nobody can answer.
     """
+    # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     state = ctx_state.get()
     load = state.init
 

@@ -73,7 +73,8 @@ class Changes:
     def summary(self) -> str:
         """How much changes, in a few words."""
         lines = sum(len(step.shown) for step in (*self.removals, *self.steps))
-        return f"to change: {len(self.files)} files, {lines} lines of the running system"
+        files = _count(len(self.files), "file")
+        return f"to change: {files}, {_count(lines, 'line')} of the running system"
 
     def diff(self) -> str:
         """What changes, for a person: files first, then the running system."""
@@ -102,6 +103,10 @@ class Changes:
                 _EPILOGUE,
             ]
         )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 # One function, called on the last line: of a script that is cut off on its way nothing runs, and

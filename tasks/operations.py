@@ -56,10 +56,11 @@ def verify() -> Commands:
     if state.current_stage != StateStage.Execute:
         return
     site = survey().plans[host.name].site
-    wanted = proof.checks(site)
-    absent = [end for end in site.ends if not _is_here(end.peer_host)]
-    for end in absent:
-        say(host, f"{end.peer_host}, the other end of {end.interface}, is not in this run")
+    present = {other.name for other in state.active_hosts}
+    absent = {end.peer_host: end.interface for end in site.ends if end.peer_host not in present}
+    for peer, interface in absent.items():
+        say(host, f"{peer}, the other end of {interface}, is not in this run, and is left alone")
+    wanted = proof.checks(site, absent)
     try:
         output = facts.run(host, proof.script(wanted))
     except PyinfraError as error:
@@ -69,10 +70,6 @@ def verify() -> Commands:
     say_all(host, (result.sentence for result in results if result.is_met), "green")
     if failures := [result.sentence for result in results if not result.is_met]:
         yield _failure(failures)
-
-
-def _is_here(name: str) -> bool:
-    return any(other.name == name for other in state.active_hosts)
 
 
 def _lost(names: Iterable[str]) -> str | None:

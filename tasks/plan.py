@@ -225,8 +225,7 @@ def _manager_steps(
         if index == 0 and "sit0" not in state.links:
             shown.append("+link sit0: the kernel's own, down, comes with its sit module")
         yield Step(tuple(shown), tuple(manager.create(end)))
-    for command in manager.refresh(site, state, changed_paths):
-        yield Step((f" run: {command}",), (command,))
+    yield from manager.refresh(site, state, changed_paths)
 
 
 def _proxy_steps(site: Site, state: HostState) -> Iterable[Step]:

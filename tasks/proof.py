@@ -1,6 +1,6 @@
 """Pure: what shows that packets flow on a host: a script to run there, and sentences to read."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tasks.managers.manager import Site
@@ -35,19 +35,23 @@ class Result:
         return f"expected: {self.check.expected}; seen: {self.seen or 'nothing'}"
 
 
-def checks(site: Site) -> list[Check]:
-    """Everything to be proven on one host."""
-    found = [check for end in site.ends for check in _of_end(end)]
+def checks(site: Site, absent: Collection[str] = ()) -> list[Check]:
+    """Everything to be proven on one host.
+
+    A server is not held to account for clients that are `absent` from the run.
+    """
+    found = [check for end in site.ends for check in _of_end(end, absent)]
     if site.node.server is not None:
         found += _of_server(site)
     return found
 
 
-def _of_end(end: End) -> Iterable[Check]:
-    yield Check(
-        f"{end.peer_host} answers at {end.peer} through {end.interface}",
-        _ping(end, str(end.peer)),
-    )
+def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
+    if end.is_client or end.peer_host not in absent:
+        yield Check(
+            f"{end.peer_host} answers at {end.peer} through {end.interface}",
+            _ping(end, str(end.peer)),
+        )
     probe = end.tunnel.server.probe_address
     if end.default_route:
         yield Check(

@@ -19,6 +19,15 @@ INVENTORY: dict[str, dict[str, Any]] = {
 ROLES = {"server": "fra1.example.net", "client": "web1.example.net"}
 
 
+def rename(names: dict[str, str]) -> None:
+    """Give the hosts other names, for a program that can't connect to these."""
+    tunnel = {**CLIENT, "server": names[ROLES["server"]], "server_interface": "sit-web1"}
+    server, client = INVENTORY
+    INVENTORY[names[server]] = INVENTORY.pop(server)
+    INVENTORY[names[client]] = {**INVENTORY.pop(client), "tunnel": tunnel}
+    ROLES.update({role: names[name] for role, name in ROLES.items()})
+
+
 def broker() -> Broker:
     return declaration.read(INVENTORY, managers.NAMES)
 

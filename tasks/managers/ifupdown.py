@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 
+from tasks.changes import Step
 from tasks.managers.manager import Site
 from tasks.model import PREFIX_LENGTH, End
 from tasks.render import render
@@ -69,7 +70,7 @@ class Ifupdown:
         # Without its stanza, ifupdown would not know the interface any more.
         yield f"ifdown --force {interface} || true"
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[str]:
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
         del site, state, changed
         return ()
 

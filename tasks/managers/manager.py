@@ -6,6 +6,7 @@ from typing import Protocol
 
 from netaddr import IPAddress
 
+from tasks.changes import Step
 from tasks.model import End, Node
 from tasks.state import File, HostState
 
@@ -66,5 +67,5 @@ class Manager(Protocol):
     def remove(self, interface: str) -> Iterable[str]:
         """Shell commands, run while the files are there, before the tunnel's link is deleted."""
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[str]:
-        """Other shell commands that a run must show, given the paths of the files that changed."""
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+        """What else the manager needs, given the paths of the files that changed."""

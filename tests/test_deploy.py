@@ -1,70 +1,57 @@
 """A run from end to end on fake hosts: what it costs, what it says, how it ends."""
 
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import runs
 from tests.samples import CLIENT, SERVER
 
 SERVER_HOST, CLIENT_HOST = "@fake/fra1.example.net", "@fake/web1.example.net"
-REPOSITORY = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one run of pyinfra did."""
+class Recorded:
+    """A run and its execs, each with its host and kind."""
 
     status: int
     output: str
-    execs: list[tuple[str, str]]
+    execs: list[list[str]]
 
     def on(self, host: str) -> list[str]:
         return [kind for name, kind in self.execs if name == host and kind != "connect"]
 
 
+Start = Callable[..., Recorded]
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Any:
+def run(tmp_path: Path) -> Start:
     def run(
         *arguments: str, server: dict[str, Any] | None = None, client: dict[str, Any] | None = None
-    ) -> Run:
+    ) -> Recorded:
         fast = {"fake_delay": 0, "fake_delay_jitter": 0}
+        tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1"}
         hosts = [
             (SERVER_HOST, {"sample": "netplan server", "tunnel_server": SERVER, **fast}),
-            (
-                CLIENT_HOST,
-                {
-                    "sample": "ifupdown client",
-                    "tunnel": {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1"},
-                    **fast,
-                },
-            ),
+            (CLIENT_HOST, {"sample": "ifupdown client", "tunnel": tunnel, **fast}),
         ]
         hosts[0][1].update(server or {})
         hosts[1][1].update(client or {})
-        (tmp_path / "inventory.py").write_text(f"hosts = {hosts!r}\n")
-        command = [sys.executable, "-m", "tests.recorder", str(tmp_path / "log")]
-        done = subprocess.run(
-            [*command, str(tmp_path / "inventory.py"), *(arguments or ("deploy.py", "-y"))],
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        log = json.loads((tmp_path / "log").read_text())
-        assert "Traceback" not in done.stdout, done.stdout
-        return Run(done.returncode, done.stdout, [(host, kind) for host, kind in log])
+        program = (sys.executable, "-m", "tests.recorder", str(tmp_path / "log"))
+        done = runs.run(tmp_path, hosts, *(arguments or ("deploy.py", "-y")), program=program)
+        execs = json.loads((tmp_path / "log").read_text())
+        return Recorded(done.status, done.output, execs)
 
     return run
 
 
-def test_a_dry_run_costs_one_exec_on_each_host(run: Any) -> None:
+def test_a_dry_run_costs_one_exec_on_each_host(run: Start) -> None:
     done = run("deploy.py", "--dry", "--diff")
     assert done.status == 0
     assert done.on(SERVER_HOST) == ["read"]
@@ -73,7 +60,7 @@ def test_a_dry_run_costs_one_exec_on_each_host(run: Any) -> None:
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
 
-def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Any) -> None:
+def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Start) -> None:
     as_declared = {"is_deployed": True}
     done = run(server=as_declared, client=as_declared)
     assert done.status == 0, done.output
@@ -82,13 +69,13 @@ def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Any
     assert done.output.count("nothing to change (") == 2
 
 
-def test_a_run_that_changes_a_host_costs_four_execs(run: Any) -> None:
+def test_a_run_that_changes_a_host_costs_four_execs(run: Start) -> None:
     done = run()
     assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
     assert done.on(CLIENT_HOST) == ["read", "change", "read", "verify"]
 
 
-def test_servers_are_changed_before_clients_and_verified_last(run: Any) -> None:
+def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> None:
     done = run()
     assert done.status == 0, done.output
     kinds = [(host, kind) for host, kind in done.execs if kind in {"change", "verify"}]
@@ -96,7 +83,7 @@ def test_servers_are_changed_before_clients_and_verified_last(run: Any) -> None:
     assert sorted(kinds[2:]) == [(SERVER_HOST, "verify"), (CLIENT_HOST, "verify")]
 
 
-def test_mistakes_are_told_before_any_host_is_connected_to(run: Any) -> None:
+def test_mistakes_are_told_before_any_host_is_connected_to(run: Start) -> None:
     done = run(client={"tunnel": {**CLIENT, "server": SERVER_HOST, "number": 0}})
     assert done.status == 1
     assert done.execs == []
@@ -106,7 +93,7 @@ def test_mistakes_are_told_before_any_host_is_connected_to(run: Any) -> None:
     ) in done.output
 
 
-def test_a_server_that_is_refused_takes_its_client_along(run: Any) -> None:
+def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
     done = run(server={"tunnel_server": {**SERVER, "external_interface": "eth9"}})
     assert done.status == 1
     assert "there is no interface eth9" in done.output
@@ -114,7 +101,7 @@ def test_a_server_that_is_refused_takes_its_client_along(run: Any) -> None:
     assert {kind for _, kind in done.execs} == {"connect", "read"}
 
 
-def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Any) -> None:
+def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
     done = run(server={"breaks": "change"})
     assert done.status == 1
     assert done.on(SERVER_HOST) == ["read", "change"]
@@ -122,14 +109,14 @@ def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: An
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
 
-def test_a_host_that_cannot_be_read_fails_alone(run: Any) -> None:
+def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
     assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
     assert done.on(CLIENT_HOST) == ["read"]
 
 
-def test_a_check_that_fails_is_a_failed_run(run: Any) -> None:
+def test_a_check_that_fails_is_a_failed_run(run: Start) -> None:
     done = run(client={"fails_check": 0})
     assert done.status == 1
     assert (
@@ -138,14 +125,14 @@ def test_a_check_that_fails_is_a_failed_run(run: Any) -> None:
     )
 
 
-def test_verification_alone_changes_nothing(run: Any) -> None:
+def test_verification_alone_changes_nothing(run: Start) -> None:
     done = run("tasks.verify.verify", "-y")
     assert done.status == 0, done.output
     assert done.on(SERVER_HOST) == ["read", "verify"]
     assert done.on(CLIENT_HOST) == ["read", "verify"]
 
 
-def test_a_run_limited_to_one_end_says_so(run: Any) -> None:
+def test_a_run_limited_to_one_end_says_so(run: Start) -> None:
     done = run("deploy.py", "-y", "--limit", SERVER_HOST)
     assert done.status == 0, done.output
     assert done.on(CLIENT_HOST) == []

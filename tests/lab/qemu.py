@@ -133,6 +133,10 @@ class Qemu:
         """Let time go on in the machine."""
         self._ask("cont")
 
+    def plug(self, card: int, *, is_plugged: bool) -> None:
+        """Plug the cable of the card of that number in, or pull it."""
+        self._ask("set_link", name=f"eth{card}", up=is_plugged)
+
     def save(self, snapshot: str) -> None:
         """Keep the whole machine, memory and disk, under a name; replaces an older one."""
         self._ask_human(f"savevm {snapshot}")

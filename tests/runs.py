@@ -1,0 +1,43 @@
+"""Runs of pyinfra as a user starts them: a process, an inventory file, nobody at the terminal."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+PYINFRA = (str(Path(sys.executable).with_name("pyinfra")),)
+
+Hosts = list[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended, and what it printed: diffs on `stdout`, the rest on `stderr`."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stderr + self.stdout
+
+
+def run(folder: Path, hosts: Hosts, *arguments: str, program: Sequence[str] = PYINFRA) -> Run:
+    """One run on these hosts, with its inventory in the folder; no traceback may come of it."""
+    inventory = folder / "inventory.py"
+    inventory.write_text(f"hosts = {hosts!r}\n")
+    done = subprocess.run(
+        [*program, str(inventory), *arguments],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = Run(done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in found.output, found.output
+    return found

@@ -1,0 +1,107 @@
+"""What a machine looks like from the inside, and whether packets flow."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from netaddr import IPAddress
+
+from tasks import declaration, managers, plan, state
+from tests.lab.lab import Lab, LabMachine
+from tests.lab.machines import FAR_ADDRESS
+from tests.runs import Hosts
+from tests.scenarios.cases import Case
+
+_FILES = r"""
+find /etc /run/systemd/network -xdev \( -type f -o -type d \) -printf '%m %p\n' 2>/dev/null
+find /etc /run/systemd/network -xdev -type f -exec md5sum {} + 2>/dev/null
+"""
+# Lifetimes count down, and a router's neighbours come and go; all else is configuration.
+_KERNEL = {
+    "links": "ip -json link show",
+    "addresses": "ip -json -6 address show",
+    "routes": "ip -json -6 route show",
+    "routes4": "ip -json -4 route show",
+    "proxies": "ip -json -6 neighbour show proxy",
+}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A machine's configuration files and its kernel's state, to be compared."""
+
+    files: frozenset[str]
+    sysctls: dict[str, str]
+    links: frozenset[str]
+    addresses: frozenset[str]
+    routes: frozenset[str]
+    proxies: frozenset[str]
+
+
+def observe(machine: LabMachine) -> Observation:
+    kernel = {name: _elements(machine, command) for name, command in _KERNEL.items()}
+    lines = machine.run("sysctl -a --pattern '^net.ipv6.(conf|neigh)' 2>/dev/null").stdout
+    return Observation(
+        files=frozenset(machine.run(_FILES).stdout.splitlines()),
+        sysctls={
+            key: value for key, _, value in (line.partition(" = ") for line in lines.splitlines())
+        },
+        links=frozenset(link["ifname"] for link in kernel["links"]),
+        addresses=frozenset(
+            f"{address['local']}/{address['prefixlen']} dev {link['ifname']}"
+            for link in kernel["addresses"]
+            for address in link.get("addr_info", ())
+        ),
+        routes=frozenset(
+            f"{route['dst']}{via} dev {route['dev']}"
+            for route in kernel["routes"] + kernel["routes4"]
+            for via in [f" via {route['gateway']}" if "gateway" in route else ""]
+        ),
+        proxies=frozenset(f"{entry['dst']} dev {entry['dev']}" for entry in kernel["proxies"]),
+    )
+
+
+def _elements(machine: LabMachine, command: str) -> list[Any]:
+    elements: list[Any] = json.loads(machine.run(command).stdout or "[]")
+    return elements
+
+
+def pending(lab: Lab, hosts: Hosts, name: str) -> str:
+    """What a run would change on a machine, read without pyinfra."""
+    node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
+    remotes: list[IPAddress] = [end.remote for end in node.upstreams]
+    found = state.parse(lab.machine(name).run(state.script(remotes)).stdout)
+    return plan.plan(node, found).changes.diff()
+
+
+def assert_traffic(lab: Lab, case: Case, seconds: float = 30) -> None:
+    """Each end reaches the Internet host, and is reached from it, on what a router asks anew."""
+    internet = lab.machine("internet")
+    # A neighbour remembered from before would hide that the server answers for none any more.
+    internet.run("ip -6 neighbour flush all")
+    for address in (case.client_ipv6, case.server_ipv6):
+        internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {address}", seconds)
+    for name, address in ((case.client, case.client_ipv6), (case.server, case.server_ipv6)):
+        lab.machine(name).run(f"ping -6 -n -c 3 -i 0.2 -W 2 -I {address} {FAR_ADDRESS}")
+
+
+def assert_tcp(lab: Lab, case: Case) -> None:
+    """10 MB arrive intact in both directions."""
+    client, internet = lab.machine(case.client), lab.machine("internet")
+    ways = (
+        (client, internet, FAR_ADDRESS, 5001, f"bind=[{case.client_ipv6}]"),
+        (internet, client, str(case.client_ipv6), 5002, f"bind=[{FAR_ADDRESS}]"),
+    )
+    for sender, receiver, address, port, bind in ways:
+        listen = f"TCP6-LISTEN:{port},bind=[{address}],reuseaddr"
+        received = receiver.start(f"socat -u {listen} CREATE:/tmp/received")
+        receiver.wait_for(f"ss -6 -H -l -t -n sport = {port} | grep .", 10)
+        sender.run("head -c 10000000 /dev/urandom >/tmp/sent")
+        sender.run(f"socat -u OPEN:/tmp/sent TCP6:[{address}]:{port},{bind}", timeout=120)
+        received.wait(30)
+        sums = [
+            machine.run(f"md5sum <{file}; stat -c %s {file}").stdout
+            for machine, file in ((sender, "/tmp/sent"), (receiver, "/tmp/received"))
+        ]
+        assert sums[0] == sums[1]
+        assert sums[0].split()[-1] == "10000000"

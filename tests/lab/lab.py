@@ -93,17 +93,20 @@ class LabMachine:
 
 
 class Lab:
-    """All machines of one lab; `with Lab() as lab:` brings them up and leaves them up."""
+    """All machines of one lab; `with Lab() as lab:` ends them if it started them."""
 
     def __init__(self, place: Place | None = None) -> None:
         self.place = place or Place.from_environment()
         self.machines = {machine.name: LabMachine(machine, self.place) for machine in MACHINES}
+        self._is_mine = False
 
     def __enter__(self) -> "Lab":
-        self.up()
+        self._is_mine = self.up()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._is_mine:
+            self.down()
         self.close()
 
     def machine(self, name: str) -> LabMachine:
@@ -112,13 +115,13 @@ class Lab:
             raise LabError(f"The lab has no machine {name!r}: use {', '.join(self.machines)}.")
         return self.machines[name]
 
-    def up(self) -> None:
-        """Bring the machines up in the state `booted`, unless they run already."""
+    def up(self) -> bool:
+        """Bring the machines up in the state `booted`; False if they ran already."""
         with self._lock():
             running = [each for each in self._each() if each.qemu.runs()]
             if len(running) == len(self.machines) and self._runs_what_is_wanted():
                 say("The lab is up.")
-                return
+                return False
             self._quit(running)
             self._running_key.unlink(missing_ok=True)
             self._require_ports()
@@ -132,6 +135,7 @@ class Lab:
                         self._boot(chosen, booted)
                 with step("Starting the machines"):
                     self._start(chosen, booted)
+            return True
 
     def reset(self) -> None:
         """Put all machines back to the state `booted`."""

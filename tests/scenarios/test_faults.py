@@ -47,16 +47,16 @@ def test_an_address_given_by_hand_is_left_alone(lab: Lab, tmp_path: Path) -> Non
     assert f"address {NETPLAN.client_ipv6} is on lo already" in done.stderr
 
 
-@pytest.mark.parametrize("case", [IFUPDOWN, NETPLAN], ids=["ifupdown", "netplan"])
-def test_a_full_disk_changes_nothing(lab: Lab, tmp_path: Path, case: object) -> None:
-    assert case in {IFUPDOWN, NETPLAN}
-    found = IFUPDOWN if case is IFUPDOWN else NETPLAN
-    folder = "/etc/network/interfaces.d" if found is IFUPDOWN else "/etc/netplan"
+@pytest.mark.parametrize(
+    ("client", "folder"),
+    [(IFUPDOWN.client, "/etc/network/interfaces.d"), (NETPLAN.client, "/etc/netplan")],
+)
+def test_a_full_disk_changes_nothing(lab: Lab, tmp_path: Path, client: str, folder: str) -> None:
     prepare = (
         f"cp -a {folder} /tmp/kept; mount -t tmpfs -o size=16k,mode=755 full {folder}; "
         f"cp -a /tmp/kept/. {folder}/; head -c 1M /dev/zero >{folder}/filler.bak || true"
     )
-    done = deploy_around(lab, tmp_path, found.client, prepare)
+    done = deploy_around(lab, tmp_path, client, prepare)
     assert "No space left on device" in done.stderr
     assert f"Culvert stopped at: writing {folder}/60-culvert-sit-ipv6" in done.stderr
 

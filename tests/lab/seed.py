@@ -26,6 +26,7 @@ AuthorizedKeysFile /etc/ssh/lab_authorized_keys
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 UseDNS no
+UsePAM no
 PrintMotd no
 MaxStartups 100
 MaxSessions 100

@@ -42,7 +42,7 @@ def plan(node: Node, state: HostState) -> Plan:
     sysctls = _sysctls(site, state)
     _stop(manager.obstacles(state, site))
     _stop(obstacles.of_sysctls(state, sysctls))
-    files = manager.files(site)
+    files = manager.files(site, state)
     if sysctls:
         files[SYSCTL_FILE] = File(
             render(

@@ -10,7 +10,7 @@ from netaddr import IPAddress
 
 from tasks import managers
 from tasks.plan import SYSCTL_FILE, plan
-from tasks.state import File, HostState, Link, Route
+from tasks.state import File, HostState, Link, NetworkdLink, Route
 from tests.samples import ROLES, bare, deployed, node
 
 MANAGERS_AND_ROLES = [(manager, role) for manager in managers.NAMES for role in ROLES]
@@ -90,6 +90,14 @@ def test_an_interface_with_a_dot_is_written_with_slashes() -> None:
     )
     text = plan(node("server"), state).changes.diff()
     assert "+net/ipv6/conf/eth0.7/proxy_ndp = 1\n" in text
+
+
+def test_the_drop_in_follows_the_name_that_netplan_gave_the_file() -> None:
+    state = bare("netplan", "server")
+    file = "/run/systemd/network/10-netplan-uplink0.network"
+    state = replace(state, networkd={"eth0": NetworkdLink("configured", file)})
+    paths = [change.path for change in plan(node("server"), state).changes.files]
+    assert "/etc/systemd/network/10-netplan-uplink0.network.d/60-culvert.conf" in paths
 
 
 REPAIRS: list[tuple[str, Callable[[HostState], HostState], list[str]]] = [

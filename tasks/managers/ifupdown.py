@@ -34,7 +34,8 @@ class Ifupdown:
                 f"add the line `source {_FOLDER}/*`"
             )
 
-    def files(self, site: Site) -> dict[str, File]:
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        del state
         files = {
             f"{_FOLDER}/{OWNED}-{end.interface}": File(
                 render("ifupdown/tunnel", end=end, prefix_length=PREFIX_LENGTH)

@@ -48,7 +48,7 @@ class Manager(Protocol):
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
         """Sentences on what would keep this manager from carrying the site."""
 
-    def files(self, site: Site) -> dict[str, File]:
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
         """Every file that the site needs of this manager, by its path."""
 
     def defines(self, path: str) -> str | None:

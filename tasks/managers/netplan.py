@@ -30,22 +30,19 @@ class Netplan:
     looked_for = f"`networkctl` shows it configured from {_GENERATED}… (netplan)"
 
     def evidence(self, state: HostState, interface: str) -> str | None:
-        link = state.networkd.get(interface)
-        if link is None or link.state not in {"configured", "configuring"}:
+        file = _network_file(interface, state)
+        if file is None or state.networkd[interface].state not in {"configured", "configuring"}:
             return None
-        if not (link.network_file or "").startswith(_GENERATED):
-            return None
-        return f"networkd has it {link.state} from {link.network_file}"
+        return f"networkd has it {state.networkd[interface].state} from {file}"
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
-        link = state.networkd.get(site.external_interface)
-        if site.proxied and not (link and (link.network_file or "").startswith(_GENERATED)):
+        if site.proxied and _network_file(site.external_interface, state) is None:
             yield (
                 f"networkd has no file of netplan's for {site.external_interface}, so nothing "
                 "would keep proxying on there"
             )
 
-    def files(self, site: Site) -> dict[str, File]:
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
         files = {
             f"{_FOLDER}/{OWNED}-{end.interface}.yaml": File(
                 # netplan warns of files that others may read.
@@ -56,7 +53,7 @@ class Netplan:
         }
         if site.proxied:
             values = {"interface": site.external_interface, "proxied": site.proxied}
-            files[_drop_in(site.external_interface)] = File(
+            files[_drop_in(site.external_interface, state)] = File(
                 render("netplan/external-interface.network", **values)
             )
             script = File(render("netplan/networkd-dispatcher", **values), mode=0o755)
@@ -103,5 +100,16 @@ class Netplan:
             yield Step((f" run: {start}",), (start,))
 
 
-def _drop_in(interface: str) -> str:
-    return f"/etc/systemd/network/10-netplan-{interface}.network.d/{OWNED}.conf"
+def _network_file(interface: str, state: HostState) -> str | None:
+    """Networkd's file of an interface, if it is netplan's."""
+    link = state.networkd.get(interface)
+    file = link.network_file if link else None
+    return file if file and file.startswith(_GENERATED) else None
+
+
+def _drop_in(interface: str, state: HostState) -> str:
+    # Called after netplan's id of the interface, which `set-name:` and `match:` make another one
+    # than the interface's name.
+    file = _network_file(interface, state)
+    assert file is not None, interface
+    return f"/etc/systemd/network/{file.rpartition('/')[2]}.d/{OWNED}.conf"

@@ -21,6 +21,8 @@ ATTEMPT_SECONDS = 10.0
 BANNER_SECONDS = 3.0
 """Short, since QEMU accepts a connection that a booting machine will never answer."""
 CONNECT_SECONDS = 60.0
+RETRY_SECONDS = 1.0
+"""Long enough that being asked costs a booting machine little."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Session:
                 client.close()
                 if time.monotonic() > deadline:
                     _fail(self.machine, f"no SSH connection after {timeout:.0f} s: {error}")
-                time.sleep(0.2)
+                time.sleep(RETRY_SECONDS)
                 continue
             self._client = client
             return

@@ -1,5 +1,6 @@
 """The lab, up and in the state that a test asks for."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def running_lab() -> Iterator[Lab]:
+    # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Lab() as lab:
         lab.reset()
         yield lab

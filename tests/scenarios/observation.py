@@ -1,8 +1,9 @@
 """What a machine looks like from the inside, and whether packets flow."""
 
 import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from netaddr import IPAddress
 
@@ -10,22 +11,22 @@ from tasks import declaration, managers, plan, state
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
 from tests.runs import Hosts
-from tests.scenarios.cases import Case
+from tests.scenarios.cases import NAMES, Case
 
-# A host without systemd-networkd has no folder of its generated files.
-_FILES = r"""
+# One command, since each costs an emulated machine a quarter of a second. A host without
+# systemd-networkd has no folder of its generated files; lifetimes count down, and a router's
+# neighbours come and go; all else is configuration.
+_SCRIPT = r"""
 folders="/etc $(ls -d /run/systemd/network 2>/dev/null)"
-find $folders -xdev \( -type f -o -type d \) -printf '%m %p\n'
+find $folders -xdev \( -type f -o -type d \) -printf '%y %04m %p\n'
 find $folders -xdev -type f -exec md5sum {} +
+echo @@; sysctl -a --pattern '^net.ipv6.(conf|neigh)' 2>/dev/null
+echo @@; ip -json link show
+echo @@; ip -json -6 address show
+echo @@; ip -json -6 route show
+echo @@; ip -json -4 route show
+echo @@; ip -json -6 neighbour show proxy
 """
-# Lifetimes count down, and a router's neighbours come and go; all else is configuration.
-_KERNEL = {
-    "links": "ip -json link show",
-    "addresses": "ip -json -6 address show",
-    "routes": "ip -json -6 route show",
-    "routes4": "ip -json -4 route show",
-    "proxies": "ip -json -6 neighbour show proxy",
-}
 
 
 @dataclass(frozen=True)
@@ -41,31 +42,34 @@ class Observation:
 
 
 def observe(machine: LabMachine) -> Observation:
-    kernel = {name: _elements(machine, command) for name, command in _KERNEL.items()}
-    lines = machine.run("sysctl -a --pattern '^net.ipv6.(conf|neigh)' 2>/dev/null").stdout
+    files, sysctls, *kernel = machine.run(_SCRIPT).stdout.split("@@\n")
+    links, addresses, routes6, routes4, proxies = (json.loads(text or "[]") for text in kernel)
     return Observation(
-        files=frozenset(machine.run(_FILES).stdout.splitlines()),
+        files=frozenset(files.splitlines()),
         sysctls={
-            key: value for key, _, value in (line.partition(" = ") for line in lines.splitlines())
+            key: value for key, _, value in (line.partition(" = ") for line in sysctls.splitlines())
         },
-        links=frozenset(link["ifname"] for link in kernel["links"]),
+        links=frozenset(link["ifname"] for link in links),
         addresses=frozenset(
             f"{address['local']}/{address['prefixlen']} dev {link['ifname']}"
-            for link in kernel["addresses"]
+            for link in addresses
             for address in link.get("addr_info", ())
         ),
         routes=frozenset(
             f"{route['dst']}{via} dev {route['dev']}"
-            for route in kernel["routes"] + kernel["routes4"]
+            for route in routes6 + routes4
             for via in [f" via {route['gateway']}" if "gateway" in route else ""]
         ),
-        proxies=frozenset(f"{entry['dst']} dev {entry['dev']}" for entry in kernel["proxies"]),
+        proxies=frozenset(f"{entry['dst']} dev {entry['dev']}" for entry in proxies),
     )
 
 
-def _elements(machine: LabMachine, command: str) -> list[Any]:
-    elements: list[Any] = json.loads(machine.run(command).stdout or "[]")
-    return elements
+def observe_all(lab: Lab, names: Iterable[str] = NAMES) -> dict[str, Observation]:
+    """Several machines at once, by name."""
+    names = tuple(names)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda name: observe(lab.machine(name)), names)
+        return dict(zip(names, found, strict=True))
 
 
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:

@@ -6,67 +6,74 @@ import pytest
 
 from tests import runs
 from tests.lab.lab import Lab
-from tests.runs import Run
-from tests.scenarios.cases import PAIRINGS, inventory
+from tests.scenarios.cases import PAIRINGS, Case, inventory
 from tests.scenarios.conftest import Deploy
-from tests.scenarios.observation import assert_traffic, observe
+from tests.scenarios.observation import assert_traffic, observe, observe_all
 
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
 
 
-def deploy_around(lab: Lab, tmp_path: Path, troubled: str, prepare: str) -> Run:
-    """A run in which a host was given trouble: it stays as it is, and all others are deployed."""
-    machine = lab.machine(troubled)
-    machine.run(prepare)
-    before = observe(machine)
-    done = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")
-    assert done.status == 1
-    assert observe(machine) == before
-    return done
-
-
-def test_an_unknown_manager_is_refused(lab: Lab, tmp_path: Path) -> None:
-    done = deploy_around(lab, tmp_path, IFUPDOWN.client, "sed -i /^eth0/d /run/network/ifstate")
-    assert "no known network manager holds eth0; looked for: `networkctl` shows" in done.stderr
-    assert_traffic(lab, NETPLAN)
-    # Its server's end is whole, and waits.
-    server = observe(lab.machine(IFUPDOWN.server))
-    assert f"{IFUPDOWN.client_ipv6} dev eth0" in server.proxies
-
-
-def test_an_interface_made_by_hand_is_left_alone(lab: Lab, tmp_path: Path) -> None:
-    prepare = "ip link add sit-ipv6 type dummy"
-    done = deploy_around(lab, tmp_path, NETPLAN.client, prepare)
-    assert "interface sit-ipv6 is there already, and Culvert didn't make it" in done.stderr
-    assert_traffic(lab, IFUPDOWN)
-
-
-def test_an_address_given_by_hand_is_left_alone(lab: Lab, tmp_path: Path) -> None:
-    prepare = f"ip address add {NETPLAN.client_ipv6}/64 dev lo"
-    done = deploy_around(lab, tmp_path, NETPLAN.client, prepare)
-    assert f"address {NETPLAN.client_ipv6} is on lo already" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("client", "folder"),
-    [(IFUPDOWN.client, "/etc/network/interfaces.d"), (NETPLAN.client, "/etc/netplan")],
+UNKNOWN_MANAGER = (
+    "sed -i /^eth0/d /run/network/ifstate",
+    "no known network manager holds eth0; looked for: `networkctl` shows",
 )
-def test_a_full_disk_changes_nothing(lab: Lab, tmp_path: Path, client: str, folder: str) -> None:
-    prepare = (
+INTERFACE_BY_HAND = (
+    "ip link add sit-ipv6 type dummy",
+    "interface sit-ipv6 is there already, and Culvert didn't make it",
+)
+ADDRESS_BY_HAND = (
+    f"ip address add {NETPLAN.client_ipv6}/64 dev lo",
+    f"address {NETPLAN.client_ipv6} is on lo already",
+)
+UNREADABLE_NETPLAN = (
+    "echo 'network: {version: 2, ethernets: {eth0: {dhcp4: perhaps}}}' "
+    ">/etc/netplan/99-broken.yaml",
+    "99-broken.yaml",
+    "Culvert stopped at: netplan generate",
+)
+
+
+def full_disk(folder: str) -> tuple[str, ...]:
+    return (
         f"cp -a {folder} /tmp/kept; mount -t tmpfs -o size=16k,mode=755 full {folder}; "
-        f"cp -a /tmp/kept/. {folder}/; head -c 1M /dev/zero >{folder}/filler.bak || true"
+        f"cp -a /tmp/kept/. {folder}/; head -c 1M /dev/zero >{folder}/filler.bak || true",
+        "No space left on device",
+        f"Culvert stopped at: writing {folder}/60-culvert-sit-ipv6",
     )
-    done = deploy_around(lab, tmp_path, client, prepare)
-    assert "No space left on device" in done.stderr
-    assert f"Culvert stopped at: writing {folder}/60-culvert-sit-ipv6" in done.stderr
 
 
-def test_a_netplan_that_cannot_be_read_is_not_touched(lab: Lab, tmp_path: Path) -> None:
-    broken = "echo 'network: {version: 2, ethernets: {eth0: {dhcp4: perhaps}}}'"
-    prepare = f"{broken} >/etc/netplan/99-broken.yaml"
-    done = deploy_around(lab, tmp_path, NETPLAN.client, prepare)
-    assert "99-broken.yaml" in done.stderr
-    assert "Culvert stopped at: netplan generate" in done.stderr
+# Of each client in trouble: the command that makes it, and what the run says of it.
+TROUBLES = [
+    {IFUPDOWN: UNKNOWN_MANAGER, NETPLAN: INTERFACE_BY_HAND},
+    {IFUPDOWN: full_disk("/etc/network/interfaces.d"), NETPLAN: ADDRESS_BY_HAND},
+    {NETPLAN: full_disk("/etc/netplan")},
+    {NETPLAN: UNREADABLE_NETPLAN},
+]
+
+
+@pytest.mark.parametrize("troubles", TROUBLES, ids=lambda t: "; ".join(v[1] for v in t.values()))
+def test_a_client_in_trouble_fails_alone_and_stays_as_it_was(
+    lab: Lab, tmp_path: Path, troubles: dict[Case, tuple[str, ...]]
+) -> None:
+    for case, (command, *_) in troubles.items():
+        lab.machine(case.client).run(command)
+    clients = [case.client for case in troubles]
+    before = observe_all(lab, clients)
+
+    done = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")
+
+    assert done.status == 1
+    for _, *sentences in troubles.values():
+        for sentence in sentences:
+            assert sentence in done.stderr
+    assert observe_all(lab, clients) == before
+    for case in PAIRINGS["straight"]:
+        if case in troubles:
+            # Its server's end is whole, and waits.
+            server = observe(lab.machine(case.server))
+            assert f"{case.client_ipv6} dev eth0" in server.proxies
+        else:
+            assert_traffic(lab, case)
 
 
 def test_an_unreachable_server_leaves_its_client_as_it_was(lab: Lab, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import NAMES, PAIRINGS, inventory
-from tests.scenarios.observation import assert_traffic, observe
+from tests.scenarios.observation import assert_traffic, observe_all
 
 
 def test_a_user_with_sudo_deploys(lab: Lab, tmp_path: Path) -> None:
@@ -20,9 +20,9 @@ def test_a_user_with_sudo_deploys(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_user_without_sudo_is_told_so(lab: Lab, tmp_path: Path) -> None:
-    before = {name: observe(lab.machine(name)) for name in NAMES}
+    before = observe_all(lab)
     hosts = [(name, {**data, "_sudo": False}) for name, data in inventory("crossed", "admin")]
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 1
     assert done.stderr.count("the SSH user is not root (uid 1000): add `--sudo`") == len(NAMES)
-    assert {name: observe(lab.machine(name)) for name in NAMES} == before
+    assert observe_all(lab) == before

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tasks import numbering
 from tasks.model import Broker, Node, Server, Tunnel, ends
 
 # IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
@@ -215,6 +216,16 @@ class _Entry(NamedTuple):
     tunnel: Tunnel
 
 
+class _Use(NamedTuple):
+    """A value that only one field of an inventory may have; `key` is what must be unique."""
+
+    key: Hashable
+    host: str
+    field: str
+    value: object
+    numbered_from: IPNetwork | None = None
+
+
 # --- Reading it ------------------------------------------------------------------------------
 
 
@@ -381,13 +392,13 @@ class _Reader:
         if server.prefix is None:
             self._mistake(host, field, number, f"{server.host} has no `prefix` to number from")
             return None
-        highest = server.prefix.size // 2 - 1
+        highest = numbering.highest(server.prefix)
         if number > highest:
             self._mistake(
                 host, field, number, f"{server.prefix} of {server.host} holds 1 to {highest}"
             )
             return None
-        return server.prefix[2 * number], server.prefix[2 * number + 1]
+        return numbering.addresses(server.prefix, number)
 
     def _named(
         self, host: str, field: str, of_server: IPAddress, of_client: IPAddress, server: Server
@@ -477,38 +488,52 @@ class _Reader:
 
     # --- All hosts together ---
 
-    def _taken_twice(self, uses: Iterable[tuple[Hashable, str, str, object]]) -> None:
-        """A mistake for each use (key, host, field, value) of a key that was used before."""
-        first: dict[Hashable, tuple[str, str]] = {}
-        for key, host, field, value in uses:
-            if key in first:
-                other_host, other_field = first[key]
-                self._mistake(host, field, value, f"also in {other_host}: {other_field}")
+    def _taken_twice(self, uses: Iterable[_Use]) -> None:
+        """A mistake for each use of a key that was used before."""
+        first: dict[Hashable, _Use] = {}
+        for use in uses:
+            if use.key in first:
+                other = first[use.key]
+                accepted = f"also in {other.host}: {other.field}"
+                if use.numbered_from is not None:
+                    accepted += f"; {self._next_free(use.numbered_from)}"
+                self._mistake(use.host, use.field, use.value, accepted)
             else:
-                first[key] = host, field
+                first[use.key] = use
+
+    def _next_free(self, prefix: IPNetwork) -> str:
+        return numbering.next_free(prefix, (entry.tunnel.server_ipv6 for entry in self.entries))
 
     def _check_addresses(self) -> None:
         self._taken_twice(
-            (server.ipv4, host, "tunnel_server.ipv4", server.ipv4)
+            _Use(server.ipv4, host, "tunnel_server.ipv4", server.ipv4)
             for host, server in self.servers.items()
         )
         # One use a tunnel: the two addresses are a pair, so they clash together or not at all.
         self._taken_twice(
-            (tunnel.server_ipv6, host, f"{field}.number", written.number)
-            if written.number is not None
-            else (tunnel.server_ipv6, host, f"{field}.server_ipv6", tunnel.server_ipv6)
+            _Use(tunnel.server_ipv6, host, f"{field}.server_ipv6", tunnel.server_ipv6)
+            if written.number is None
+            else _Use(
+                tunnel.server_ipv6,
+                host,
+                f"{field}.number",
+                written.number,
+                tunnel.server.prefix,
+            )
             for host, field, written, tunnel in self.entries
         )
         # The kernel refuses a second sit tunnel with the same local and remote address, so two
         # clients behind one public address can't both use one server address.
         self._taken_twice(
-            ((tunnel.server.host, tunnel.client_ipv4), host, f"{field}.ipv4", tunnel.client_ipv4)
+            _Use(
+                (tunnel.server.host, tunnel.client_ipv4), host, f"{field}.ipv4", tunnel.client_ipv4
+            )
             for host, field, _, tunnel in self.entries
         )
 
     def _check_interfaces(self) -> None:
         self._taken_twice(
-            ((carrier, name), host, f"{field}.{key}", name)
+            _Use((carrier, name), host, f"{field}.{key}", name)
             for host, field, _, tunnel in self.entries
             for carrier, key, name in (
                 (tunnel.server.host, "server_interface", tunnel.server_interface),

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from netaddr import IPNetwork
+from netaddr import IPAddress, IPNetwork
 
+from tasks import numbering
 from tasks.managers import MANAGERS
 from tasks.model import End, Node
 from tasks.state import OWNED, HostState, Link, sysctl_key
@@ -57,13 +58,7 @@ def of_ends(node: Node, state: HostState) -> Iterable[str]:
         elif end.interface in owned and state.links.get(end.interface, _SIT).kind != "sit":
             yield f"interface {end.interface} is no sit tunnel any more: remove it"
         yield from _same_endpoints(end, foreign)
-        for address in (end.address, end.peer):
-            holder = held.get(address)
-            if holder in foreign and holder != end.interface:
-                yield (
-                    f"address {address} is on {holder} already, and Culvert didn't put it there: "
-                    "remove it, or give the tunnel another number"
-                )
+        yield from _taken_addresses(node, end, state, foreign)
         if end.default_route:
             for route in state.default_routes():
                 if route.device in foreign and route.device != end.interface:
@@ -91,6 +86,32 @@ def _missing_local(end: End, state: HostState) -> str:
     else:
         way_out = "`tunnel_server.ipv4` must be the host's own"
     return f"{end.local} is on none of its interfaces (it has {found or 'no IPv4'}): {way_out}"
+
+
+def _taken_addresses(
+    node: Node, end: End, state: HostState, foreign: dict[str, Link]
+) -> Iterable[str]:
+    """The pair's addresses where the host or its router has them already."""
+    held = {a: name for a, name in state.addresses.items() if name in foreign}
+    gateways = {route.gateway for route in state.default_routes() if route.device in foreign}
+    prefix = end.tunnel.server.prefix
+    way_out = "give the tunnel another number"
+    if prefix is not None and not end.is_client:
+        # The server alone knows of all its tunnels.
+        taken = [
+            *(other.address for other in node.ends),
+            *held,
+            *(IPAddress(gateway) for gateway in gateways if gateway),
+        ]
+        way_out += f": {numbering.next_free(prefix, taken)}"
+    for address in (end.address, end.peer):
+        if held.get(address, end.interface) != end.interface:
+            yield (
+                f"address {address} is on {held[address]} already, and Culvert didn't put it "
+                f"there: remove it, or {way_out}"
+            )
+        if str(address) in gateways:
+            yield f"address {address} is its router's own: {way_out}"
 
 
 def _same_endpoints(end: End, foreign: dict[str, Link]) -> Iterable[str]:

@@ -230,7 +230,8 @@ ONE_MISTAKE = [
     ),
     (
         {**INVENTORY, "db1": {"tunnel": {**CLIENT, "ipv4": "203.0.113.21"}}},
-        "db1: tunnel.number = 1: also in web1.example.net: tunnel.number",
+        "db1: tunnel.number = 1: also in web1.example.net: tunnel.number; the next free number "
+        "is 2",
     ),
     (
         {**INVENTORY, "db1": {"tunnel": {**CLIENT, "number": 2}}},

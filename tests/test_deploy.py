@@ -137,3 +137,26 @@ def test_a_run_limited_to_one_end_says_so(run: Start) -> None:
     assert done.status == 0, done.output
     assert done.on(CLIENT_HOST) == []
     assert f"{CLIENT_HOST}, the other end of sit-web1, is not in this run" in done.output
+
+
+def test_drift_is_shown_and_fails(run: Start) -> None:
+    done = run("tasks.drift.drift", "-y", server={"is_deployed": True})
+    assert done.status == 1
+    assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
+    assert f"+++ {SERVER_HOST}" not in done.output
+    assert {kind for _, kind in done.execs} == {"connect", "read"}
+
+
+@pytest.mark.parametrize("mode", ["-y", "--dry"])
+def test_no_drift_is_success(run: Start, mode: str) -> None:
+    as_declared = {"is_deployed": True}
+    done = run("tasks.drift.drift", mode, server=as_declared, client=as_declared)
+    assert done.status == 0, done.output
+    assert done.on(SERVER_HOST) == ["read"]
+
+
+def test_the_plan_of_addresses_is_listed_once_and_asks_no_host(run: Start) -> None:
+    done = run("tasks.addresses.addresses", "-y")
+    assert done.status == 0, done.output
+    assert done.output.count("number  client") == 1
+    assert {kind for _, kind in done.execs} == {"connect"}

@@ -67,7 +67,16 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "server",
         with_links(sit("he-ipv6", addresses=("2001:db8:1::3/64",))),
         "address 2001:db8:1::3 is on he-ipv6 already, and Culvert didn't put it there: remove it, "
-        "or give the tunnel another number",
+        "or give the tunnel another number: the next free number is 2",
+    ),
+    (
+        "netplan",
+        "server",
+        lambda state: replace(
+            state, routes=(Route("default", "2001:db8:1::3", "eth0", "static", 1024),)
+        ),
+        "address 2001:db8:1::3 is its router's own: give the tunnel another number: the next free "
+        "number is 2",
     ),
     (
         "netplan",

@@ -1,0 +1,12 @@
+"""Task: `pyinfra INVENTORY tasks.drift.drift` fails where a host isn't as declared."""
+
+from pyinfra.context import state
+
+from tasks.survey import survey
+
+
+def drift() -> None:
+    """Show what a run would change, change nothing, and fail every host that differs."""
+    state.config.DIFF = True
+    differing = {name for name, plan in survey().plans.items() if plan.changes}
+    state.fail_hosts({host for host in state.active_hosts if host.name in differing})

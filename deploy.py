@@ -8,10 +8,10 @@ from tasks.verify import verify
 
 plan = survey().plans.get(host.name)
 
-if plan and plan.site.node.server:
+if plan and plan.node.server:
     operations.converge(name="Converge tunnel servers")
 operations.barrier(name="Wait for all servers")
-if plan and not plan.site.node.server:
+if plan and not plan.node.server:
     operations.converge(name="Converge tunnel clients")
 operations.barrier(name="Wait for all clients")
 verify()

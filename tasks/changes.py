@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.state import File
+from tasks.state import FOLDER, File
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,14 @@ def _stage(change: FileChange) -> Iterable[str]:
 
 def _put(change: FileChange) -> Iterable[str]:
     yield f"step={shlex.quote(f'putting {change.path} in its place')}"
-    yield f"mv -f {change.staged} {change.path}" if change.after else f"rm -f {change.path}"
+    if change.after:
+        yield f"mv -f {change.staged} {change.path}"
+        return
+    yield f"rm -f {change.path}"
+    folder = PurePosixPath(change.path).parent
+    if folder.name.endswith(".network.d") or folder.name == FOLDER:
+        # A folder that comes with its file goes with it, unless somebody else uses it too.
+        yield f"rmdir --ignore-fail-on-non-empty {folder}"
 
 
 def _commands(steps: Sequence[Step]) -> Iterable[str]:

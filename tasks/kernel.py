@@ -1,6 +1,6 @@
 """Pure: a tunnel as the kernel holds it: lines that tell of it, commands that make it so."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from netaddr import IPAddress
 
@@ -48,6 +48,16 @@ def mending(end: End, state: HostState) -> Iterable[Step]:
     if end.network in link.addresses:
         yield from _mend_connected_route(end, state)
     yield from _mend_default_route(end, state)
+
+
+def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
+    """The module goes with the last tunnel, and takes its sit0 along, as before the first run."""
+    others = {n for n, link in state.links.items() if link.kind == "sit"} - {*leaving, "sit0"}
+    fallback = state.links.get("sit0")
+    if leaving and not others and fallback and not fallback.is_up and state.sit_is_module:
+        yield Step(
+            ("-link sit0: the kernel's own, goes with its sit module",), ("modprobe -r sit",)
+        )
 
 
 def _wanted(end: End) -> Link:

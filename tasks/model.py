@@ -115,6 +115,10 @@ class Broker:
     tunnels: tuple[Tunnel, ...]
     nodes: Mapping[str, Node]
 
+    def emptied(self) -> "Broker":
+        """The same hosts, with nothing to carry."""
+        return Broker((), {host: Node(host, None, None, ()) for host in self.nodes})
+
 
 def ends(tunnel: Tunnel) -> tuple[End, End]:
     """The server's end and the client's: each mirrors the other."""

@@ -29,10 +29,14 @@ def owned_interfaces(state: HostState) -> frozenset[str]:
     )
 
 
-def of_kernel(state: HostState) -> Iterable[str]:
-    """Whether the SSH user and the kernel allow for a tunnel at all."""
+def of_user(state: HostState) -> Iterable[str]:
+    """Whether the SSH user may change anything."""
     if state.uid != 0:
         yield f"the SSH user is not root (uid {state.uid}): add `--sudo`, or connect as root"
+
+
+def of_kernel(state: HostState) -> Iterable[str]:
+    """Whether the kernel allows for a tunnel at all."""
     disabled = state.sysctls.get("net/ipv6/conf/all/disable_ipv6")
     if disabled is None:
         yield "the kernel runs without IPv6 (ipv6.disable=1?): boot it with IPv6"

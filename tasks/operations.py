@@ -25,7 +25,7 @@ def converge() -> Commands:
     if not found.changes:
         host.noop("the host is as declared")
         return
-    node = found.site.node
+    node = found.node
     if lost := _lost(end.peer_host for end in node.upstreams):
         yield _failure([f"left alone, because its tunnel server {lost} failed"])
         return
@@ -56,6 +56,8 @@ def verify() -> Commands:
     if state.current_stage != StateStage.Execute:
         return
     site = survey().plans[host.name].site
+    if site is None:
+        return
     present = {other.name for other in state.active_hosts}
     absent = {end.peer_host: end.interface for end in site.ends if end.peer_host not in present}
     for peer, interface in absent.items():

@@ -9,48 +9,74 @@ from dataclasses import dataclass
 
 from netaddr import IPAddress
 
-from tasks import kernel, managers, obstacles
+from tasks import kernel, managers, obstacles, sysctls
 from tasks.changes import Changes, FileChange, Step
 from tasks.managers.manager import Manager, Site
 from tasks.model import Node
 from tasks.obstacles import ObstacleError
-from tasks.render import render
-from tasks.state import OWNED, File, HostState, sysctl_key
-
-SYSCTL_FILE = f"/etc/sysctl.d/{OWNED}.conf"
+from tasks.state import File, HostState
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do to one host, and on what grounds."""
+    """What a run would do to one host, and on what grounds; `site` is None where it removes all."""
 
-    site: Site
-    manager: Manager
-    evidence: str
+    node: Node
+    site: Site | None
+    grounds: str
     changes: Changes
 
 
 def plan(node: Node, state: HostState) -> Plan:
-    """The plan for a host that declares something.
+    """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
 
     Raises ObstacleError where something on the host stands in the way.
     """
+    if not node.is_declared:
+        return _removal(node, state)
+    _stop(obstacles.of_user(state))
     _stop(obstacles.of_kernel(state))
     _stop(obstacles.of_ends(node, state))
     site = Site(node, _external_interface(node, state))
     manager, evidence = _manager(site, state)
-    sysctls = _sysctls(site, state)
+    settings = sysctls.wanted(site, state)
     _stop(manager.obstacles(state, site))
-    _stop(obstacles.of_sysctls(state, sysctls))
-    files = manager.files(site, state)
-    if sysctls:
-        files[SYSCTL_FILE] = File(
-            render(
-                "sysctl.d/60-culvert.conf",
-                sysctls={sysctl_key(path): value for path, value in sysctls.items()},
-            )
-        )
-    return Plan(site, manager, evidence, _changes(site, manager, state, files, sysctls))
+    _stop(obstacles.of_sysctls(state, settings))
+    files = _file_changes(state, manager.files(site, state) | sysctls.files(settings, state))
+    changes = Changes(
+        host=node.host,
+        files=files,
+        checks=tuple(manager.checks({c.path: c.staged for c in files if c.after is not None})),
+        removals=tuple(_removals(node, state)),
+        steps=(
+            *sysctls.steps(settings, node, state),
+            *_manager_steps(site, manager, state, [change.path for change in files]),
+            *(
+                step
+                for end in site.ends
+                if end.interface in state.links
+                for step in kernel.mending(end, state)
+            ),
+            *_proxy_steps({(address, site.external_interface) for address in site.proxied}, state),
+        ),
+    )
+    return Plan(node, site, f"{manager.name} holds {site.external_interface}: {evidence}", changes)
+
+
+def _removal(node: Node, state: HostState) -> Plan:
+    if state.files:
+        _stop(obstacles.of_user(state))
+    changes = Changes(
+        host=node.host,
+        files=_file_changes(state, {}),
+        removals=tuple(_removals(node, state)),
+        steps=(
+            *sysctls.steps({}, node, state),
+            *_proxy_steps(set(), state),
+            *kernel.unloading(obstacles.owned_interfaces(state), state),
+        ),
+    )
+    return Plan(node, None, "nothing is declared for it", changes)
 
 
 def _stop(sentences: Iterable[str]) -> None:
@@ -101,62 +127,20 @@ def _manager(site: Site, state: HostState) -> tuple[Manager, str]:
     )
 
 
-# --- What the kernel should be set to --------------------------------------------------------
-
-
-def _sysctls(site: Site, state: HostState) -> dict[str, str]:
-    """The settings that a server needs, in the order in which they must be written."""
-    if site.node.server is None:
-        return {}
-    external = site.external_interface
-    wanted = {}
-    # First: with forwarding on, the kernel drops the default route that it learned by router
-    # advertisement wherever accept_ra is 1 (addrconf_forward_change), and asks for no other.
-    learned = {route.device for route in state.default_routes() if route.protocol == "ra"}
-    for interface in sorted({external, *learned}):
-        path = f"net/ipv6/conf/{interface}/accept_ra"
-        if state.sysctls.get(path, "0") != "0":
-            wanted[path] = "2"
-    # ip6_forward() reads this one; the tunnel's own `forwarding` lets nothing pass.
-    wanted["net/ipv6/conf/all/forwarding"] = "1"
-    if site.proxied:
-        wanted[f"net/ipv6/conf/{external}/proxy_ndp"] = "1"
-        # Else each answer waits a random 0 to 0.8 s (pneigh_enqueue).
-        wanted[f"net/ipv6/neigh/{external}/proxy_delay"] = "0"
-    return wanted
-
-
 # --- What lies between -----------------------------------------------------------------------
 
 
-def _changes(
-    site: Site, manager: Manager, state: HostState, files: dict[str, File], sysctls: dict[str, str]
-) -> Changes:
-    file_changes = tuple(
+def _file_changes(state: HostState, files: dict[str, File]) -> tuple[FileChange, ...]:
+    return tuple(
         FileChange(path, state.files.get(path), files.get(path))
         for path in sorted({*state.files, *files})
         if state.files.get(path) != files.get(path)
     )
-    checks = tuple(manager.checks({c.path: c.staged for c in file_changes if c.after is not None}))
-    removals = tuple(_removals(site, state))
-    changed_paths = [change.path for change in file_changes]
-    steps = (
-        *_sysctl_steps(sysctls, state),
-        *_manager_steps(site, manager, state, changed_paths),
-        *(
-            step
-            for end in site.ends
-            if end.interface in state.links
-            for step in kernel.mending(end, state)
-        ),
-        *_proxy_steps(site, state),
-    )
-    return Changes(site.node.host, file_changes, checks, removals, steps)
 
 
-def _removals(site: Site, state: HostState) -> Iterable[Step]:
-    """Tunnels that Culvert made and that are no longer declared, or change their manager."""
-    declared = {end.interface for end in site.ends}
+def _removals(node: Node, state: HostState) -> Iterable[Step]:
+    """Tunnels that Culvert made and that are no longer declared."""
+    declared = {end.interface for end in node.ends}
     for path in state.files:
         for manager in managers.MANAGERS:
             interface = manager.defines(path)
@@ -172,50 +156,6 @@ def _removals(site: Site, state: HostState) -> Iterable[Step]:
             )
 
 
-def _sysctl_steps(wanted: dict[str, str], state: HostState) -> Iterable[Step]:
-    forwarding = "net/ipv6/conf/all/forwarding"
-    for path, value in wanted.items():
-        if state.sysctls.get(path) == value:
-            continue
-        changed = [path]
-        if path == forwarding:
-            # The kernel writes it to every interface (addrconf_forward_change).
-            changed += [other for other in _forwarding_off(state) if other != path]
-        yield Step(
-            shown=tuple(
-                line
-                for changed_path in changed
-                for line in _sysctl_lines(changed_path, state.sysctls.get(changed_path), value)
-            ),
-            commands=(f"sysctl {path} {value}",),
-        )
-    if state.sysctls.get(forwarding) == wanted.get(forwarding) == "1":
-        # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
-        # be meant.
-        mine = {path.split("/")[3] for path in wanted} | set(_tunnels_of(wanted, state))
-        for path in _forwarding_off(state):
-            if path.split("/")[3] in mine:
-                yield Step(tuple(_sysctl_lines(path, "0", "1")), (f"sysctl {path} 1",))
-
-
-def _tunnels_of(wanted: dict[str, str], state: HostState) -> Iterable[str]:
-    return obstacles.owned_interfaces(state) if wanted else ()
-
-
-def _forwarding_off(state: HostState) -> list[str]:
-    return [
-        path
-        for path, value in sorted(state.sysctls.items())
-        if path.endswith("/forwarding") and value == "0"
-    ]
-
-
-def _sysctl_lines(path: str, before: str | None, after: str) -> Iterable[str]:
-    if before is not None:
-        yield f"-sysctl {sysctl_key(path)} = {before}"
-    yield f"+sysctl {sysctl_key(path)} = {after}"
-
-
 def _manager_steps(
     site: Site, manager: Manager, state: HostState, changed_paths: list[str]
 ) -> Iterable[Step]:
@@ -228,8 +168,7 @@ def _manager_steps(
     yield from manager.refresh(site, state, changed_paths)
 
 
-def _proxy_steps(site: Site, state: HostState) -> Iterable[Step]:
-    wanted = {(address, site.external_interface) for address in site.proxied}
+def _proxy_steps(wanted: set[tuple[IPAddress, str]], state: HostState) -> Iterable[Step]:
     for address, device in sorted(_owned_proxies(state) & state.proxies - wanted):
         yield Step(
             (f"-proxy entry {address} dev {device}",),

@@ -18,9 +18,11 @@ FOLDERS = (
     "/etc/networkd-dispatcher",
     "/etc/systemd/network",
     "/etc/sysctl.d",
+    "/var/lib/culvert",
 )
-# How every file of Culvert is called, and no other.
+# How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
+FOLDER = "culvert"
 
 _MARK = "@@ culvert "
 
@@ -92,6 +94,8 @@ class HostState:
     # networkd-dispatcher.service is installed, and started.
     dispatcher_is_loaded: bool = False
     dispatcher_is_active: bool = False
+    # The kernel's sit driver can be unloaded.
+    sit_is_module: bool = False
 
     @property
     def addresses(self) -> dict[IPAddress, str]:
@@ -116,7 +120,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 section uid; id -u
 section files
-find @FOLDERS@ -name '@OWNED@*' -type f -print0 2>/dev/null |
+find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' \) -print0 2>/dev/null |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
 section routes; ip -6 -json route show default; ip -6 -json route show proto kernel
@@ -140,6 +144,7 @@ section dispatcher
 if has systemctl; then
     systemctl show --property=LoadState,ActiveState networkd-dispatcher.service 2>/dev/null
 fi
+section sit; cat /sys/module/sit/refcnt 2>/dev/null
 section end
 """
 
@@ -149,6 +154,7 @@ def script(remotes: Iterable[IPAddress]) -> str:
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(FOLDERS))
         .replace("@OWNED@", OWNED)
+        .replace("@FOLDER@", FOLDER)
         .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
     )
 
@@ -189,6 +195,7 @@ def parse(output: str) -> HostState:
             ifupdown_sources=tuple(sections["ifupdown-sources"].splitlines()),
             dispatcher_is_loaded="LoadState=loaded" in sections["dispatcher"],
             dispatcher_is_active="ActiveState=active" in sections["dispatcher"],
+            sit_is_module=bool(sections["sit"]),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
         raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error

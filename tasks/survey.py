@@ -44,15 +44,16 @@ _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey() -> Survey:
+def survey(wanted: Broker | None = None) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
-    Raises PyinfraError where no host is left.
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Raises
+    PyinfraError where no host is left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
-            _surveys[state] = found = Survey(declared(state.inventory))
+            _surveys[state] = found = Survey(wanted or declared(state.inventory))
             _look_at_all(found, state)
             _leave_orphans(found, state)
             _report(found, state)
@@ -71,14 +72,9 @@ def _look_at_all(found: Survey, state: State) -> None:
             except (UnreadableStateError, PyinfraError) as error:
                 found.refusals[host.name] = (str(error),)
 
-    gevent.joinall(
-        [
-            gevent.spawn(look, host)
-            for host in state.inventory.get_active_hosts()
-            if found.broker.nodes[host.name].is_declared
-        ],
-        raise_error=True,
-    )
+    # Those for which nothing is declared too: there may be something left to remove.
+    hosts = state.inventory.get_active_hosts()
+    gevent.joinall([gevent.spawn(look, host) for host in hosts], raise_error=True)
 
 
 def _leave_orphans(found: Survey, state: State) -> None:
@@ -105,8 +101,6 @@ def _report(found: Survey, state: State) -> None:
                 say(host, sentence, color="red")
         elif host.name in found.plans:
             _report_plan(host, found.plans[host.name], with_diff=state.config.DIFF)
-        elif host in state.active_hosts:
-            say(host, "nothing is declared for this host")
     for name in found.refusals:
         found.plans.pop(name, None)
     refused = {host for host in state.inventory if host.name in found.refusals}
@@ -115,11 +109,10 @@ def _report(found: Survey, state: State) -> None:
 
 
 def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
-    held = f"{found.manager.name} holds {found.site.external_interface}: {found.evidence}"
     if not found.changes:
-        say(host, f"nothing to change ({held})", color="cyan")
+        say(host, f"nothing to change ({found.grounds})", color="cyan")
         return
-    say(host, f"{found.changes.summary} ({held})", color="yellow")
+    say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
         click.echo(found.changes.diff())
 

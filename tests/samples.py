@@ -67,9 +67,9 @@ def bare(manager: str, role: str) -> HostState:
     )
 
 
-def deployed(manager: str, role: str) -> HostState:
+def deployed(manager: str, role: str, before: HostState | None = None) -> HostState:
     """The same host after a run: as its plan says, in files and in the kernel."""
-    state = bare(manager, role)
+    state = before or bare(manager, role)
     found = plan(node(role), state)
     (end,) = node(role).ends
     files: dict[str, File] = {c.path: c.after for c in found.changes.files if c.after is not None}

@@ -160,3 +160,21 @@ def test_the_plan_of_addresses_is_listed_once_and_asks_no_host(run: Start) -> No
     assert done.status == 0, done.output
     assert done.output.count("number  client") == 1
     assert {kind for _, kind in done.execs} == {"connect"}
+
+
+def test_removal_takes_clients_first(run: Start) -> None:
+    as_declared = {"is_deployed": True}
+    done = run("tasks.remove.remove", "-y", "--diff", server=as_declared, client=as_declared)
+    assert done.status == 0, done.output
+    changed = [host for host, kind in done.execs if kind == "change"]
+    assert changed == [CLIENT_HOST, SERVER_HOST]
+    assert f"--- {SERVER_HOST}:/var/lib/culvert/sysctls\n+++ /dev/null\n" in done.output
+    assert done.on(SERVER_HOST) == ["read", "change", "read"]
+
+
+def test_a_host_that_is_no_longer_declared_is_cleaned(run: Start) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": None}
+    done = run("deploy.py", "-y", "--diff", "--limit", CLIENT_HOST, client=once_a_client)
+    assert done.status == 0, done.output
+    assert f"--- {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6" in done.output
+    assert done.on(CLIENT_HOST) == ["read", "change", "read"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from tasks import managers
-from tasks.plan import SYSCTL_FILE, plan
+from tasks import managers, sysctls
+from tasks.model import Node
+from tasks.plan import plan
 from tasks.state import File, HostState, Link, NetworkdLink, Route
 from tests.samples import ROLES, bare, deployed, node
 
@@ -239,6 +240,32 @@ def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command
     assert "-proxy entry 2001:db8:1::9 dev eth0" in running(state, "server")
 
 
+@each_manager_and_role
+def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, role: str) -> None:
+    state = deployed(manager, role)
+    sit0 = Link("sit0", "sit", False, 1480)
+    state = replace(state, links={**state.links, "sit0": sit0}, sit_is_module=True)
+    nothing = Node(node(role).host, None, None, ())
+    changes = plan(nothing, state).changes
+    assert {change.path for change in changes.files} == set(state.files)
+    assert all(change.after is None for change in changes.files)
+    (removal,) = changes.removals
+    interface = node(role).ends[0].interface
+    assert removal.commands[-1] == (
+        f"[ ! -e /sys/class/net/{interface} ] || ip link delete {interface}"
+    )
+    assert changes.steps[-1].commands == ("modprobe -r sit",)
+    # A tunnel of somebody else's needs the module.
+    foreign = {**state.links, "he-ipv6": replace(sit0, name="he-ipv6")}
+    steps = plan(nothing, replace(state, links=foreign)).changes.steps
+    assert "modprobe -r sit" not in [command for step in steps for command in step.commands]
+
+
+def test_a_host_without_culvert_and_without_a_declaration_is_left_alone() -> None:
+    state = replace(bare("ifupdown", "server"), uid=1000)
+    assert not plan(Node("db1", None, None, ()), state).changes
+
+
 def test_entries_that_culvert_did_not_make_stay() -> None:
     state = deployed("ifupdown", "server")
     state = replace(state, proxies=state.proxies | {(IPAddress("2001:db8:1::77"), "eth0")})
@@ -249,10 +276,10 @@ def test_a_client_gets_no_sysctls() -> None:
     paths = [
         change.path for change in plan(node("client"), bare("ifupdown", "client")).changes.files
     ]
-    assert SYSCTL_FILE not in paths
+    assert sysctls.FILE not in paths
 
 
 def test_the_manager_that_holds_the_external_interface_is_chosen() -> None:
     for manager in managers.NAMES:
         found = plan(node("client"), bare(manager, "client"))
-        assert (found.manager.name, found.site.external_interface) == (manager, "eth0")
+        assert found.grounds.startswith(f"{manager} holds eth0: ")

@@ -59,6 +59,9 @@ source /etc/network/interfaces.d/*
 LoadState=loaded
 ActiveState=inactive
 
+@@ culvert sit
+0
+
 @@ culvert end
 """
 
@@ -106,6 +109,7 @@ def test_everything_is_read(answer: str) -> None:
     assert found.ifupdown == {"eth0", "eth0:1"}
     assert found.ifupdown_sources == ("source /etc/network/interfaces.d/*",)
     assert (found.dispatcher_is_loaded, found.dispatcher_is_active) == (True, False)
+    assert found.sit_is_module
 
 
 def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:

@@ -1,0 +1,75 @@
+"""Settings that a server needs, and what they were before."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks import managers, sysctls
+from tasks.model import Node
+from tasks.plan import plan
+from tasks.state import HostState
+from tests.samples import bare, deployed, node
+
+NOTHING = Node("fra1.example.net", None, None, ())
+
+
+def shown(wanted: Node, state: HostState) -> list[str]:
+    return [line for step in plan(wanted, state).changes.steps for line in step.shown]
+
+
+def commands(wanted: Node, state: HostState) -> list[str]:
+    return [line for step in plan(wanted, state).changes.steps for line in step.commands]
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_what_was_before_is_remembered_and_set_back(manager: str) -> None:
+    after = deployed(manager, "server")
+    assert commands(NOTHING, after) == [
+        "sysctl net/ipv6/conf/all/forwarding 0",
+        "sysctl net/ipv6/conf/eth0/proxy_ndp 0",
+        "sysctl net/ipv6/neigh/eth0/proxy_delay 80",
+        "ip -6 neighbour delete proxy 2001:db8:1::2 dev eth0",
+        "ip -6 neighbour delete proxy 2001:db8:1::3 dev eth0",
+    ]
+    assert "-sysctl net.ipv6.conf.lo.forwarding = 1" in shown(NOTHING, after)
+    assert {c.path for c in plan(NOTHING, after).changes.files} == set(after.files)
+
+
+def test_an_interface_that_forwarded_before_forwards_after() -> None:
+    lo = "net/ipv6/conf/lo/forwarding"
+    before = bare("ifupdown", "server")
+    before = replace(before, sysctls={**before.sysctls, lo: "1"})
+    after = deployed("ifupdown", "server", before)
+    assert commands(NOTHING, after)[:2] == [
+        "sysctl net/ipv6/conf/all/forwarding 0",
+        "sysctl net/ipv6/conf/lo/forwarding 1",
+    ]
+    assert not any("conf.lo.forwarding" in line for line in shown(NOTHING, after))
+
+
+def test_a_router_stays_one() -> None:
+    before = bare("ifupdown", "server")
+    forwarding = {path: "1" for path in before.sysctls if path.endswith("/forwarding")}
+    after = deployed(
+        "ifupdown", "server", replace(before, sysctls={**before.sysctls, **forwarding})
+    )
+    assert not any("forwarding" in command for command in commands(NOTHING, after))
+
+
+def test_what_is_remembered_outlives_what_comes_later() -> None:
+    state = deployed("ifupdown", "server")
+    later = {**state.sysctls, "net/ipv6/conf/docker0/forwarding": "1"}
+    assert not plan(node("server"), replace(state, sysctls=later)).changes
+    assert "docker0" not in state.files[sysctls.BEFORE].text
+
+
+def test_accept_ra_is_set_back_after_forwarding() -> None:
+    before = bare("ifupdown", "server")
+    before = replace(before, sysctls={**before.sysctls, "net/ipv6/conf/eth0/accept_ra": "1"})
+    after = deployed("ifupdown", "server", before)
+    after = replace(after, sysctls={**after.sysctls, "net/ipv6/conf/eth0/accept_ra": "2"})
+    assert not plan(node("server"), after).changes
+    assert commands(NOTHING, after)[:2] == [
+        "sysctl net/ipv6/conf/all/forwarding 0",
+        "sysctl net/ipv6/conf/eth0/accept_ra 1",
+    ]

@@ -155,6 +155,11 @@ class Lab:
             with self._paused():
                 self._all(lambda each: each.qemu.load(name))
 
+    def reboot(self, names: Iterable[str]) -> None:
+        """Restart several machines at once."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda name: self.machine(name).reboot(), names))
+
     def down(self) -> None:
         """End all machines and forget what happened in them."""
         self.close()

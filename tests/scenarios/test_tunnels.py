@@ -1,6 +1,5 @@
 """A tunnel for each server with each client: it carries traffic, and goes on doing so."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,8 +41,7 @@ def test_a_second_run_changes_nothing_and_says_so(
 
 def test_a_reboot_loses_nothing(running_lab: Lab, deployed: Deploy, tmp_path: Path) -> None:
     deployed("straight")
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda name: running_lab.machine(name).reboot(), NAMES))
+    running_lab.reboot(NAMES)
     for case in PAIRINGS["straight"]:
         assert_traffic(running_lab, case)
     again = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")

@@ -3,6 +3,7 @@
 Pure, tested in milliseconds; each knows those above it alone:
 
 model         tunnels, the two ends of each, and what one host carries of them
+numbering     which tunnel has which number of a server's prefix, and what is free
 declaration   what a person wrote in an inventory, checked as a whole, as tunnels
 state         what a host is now: the script that asks, and what its answer means
 changes       what a run does to one host: the diff that is read, the script that does it
@@ -10,6 +11,7 @@ render        a template, filled
 kernel        a tunnel as the kernel holds it: lines that tell of it, commands that make it so
 managers/     one module for each network manager: its evidence, files and commands
 obstacles     what stands in the way on a host, found before anything changes there
+sysctls       the kernel's settings that a server needs, and what they were before
 plan          from what a host is to carry, and what it is now, to the changes between
 proof         what shows that packets flow
 
@@ -23,4 +25,7 @@ operations    converge, barrier, verify
 Tasks, each a function of the same name that `pyinfra INVENTORY tasks.NAME.NAME` calls:
 
 verify        proves that packets flow, and changes nothing
+drift         shows what a run would change, and fails where that is anything
+addresses     lists who has which tunnel addresses, and what is free
+remove        takes Culvert off a host
 """

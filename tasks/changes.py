@@ -148,6 +148,11 @@ def _stage(change: FileChange) -> Iterable[str]:
     yield f"sync {change.staged}"
 
 
+# Folders that come with Culvert's file, and go with it unless somebody else uses them too. Debian's
+# networkd-dispatcher brings a routable.d, and no configured.d.
+_FOLDERS_OF_OWN = (FOLDER, "network/*.network.d", "networkd-dispatcher/configured.d")
+
+
 def _put(change: FileChange) -> Iterable[str]:
     yield f"step={shlex.quote(f'putting {change.path} in its place')}"
     if change.after:
@@ -155,8 +160,7 @@ def _put(change: FileChange) -> Iterable[str]:
         return
     yield f"rm -f {change.path}"
     folder = PurePosixPath(change.path).parent
-    if folder.name.endswith(".network.d") or folder.name == FOLDER:
-        # A folder that comes with its file goes with it, unless somebody else uses it too.
+    if any(folder.match(pattern) for pattern in _FOLDERS_OF_OWN):
         yield f"rmdir --ignore-fail-on-non-empty {folder}"
 
 

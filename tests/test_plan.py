@@ -261,6 +261,17 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
     assert "modprobe -r sit" not in [command for step in steps for command in step.commands]
 
 
+def test_folders_go_with_their_last_file_where_culvert_brought_them() -> None:
+    nothing = Node(node("server").host, None, None, ())
+    script = plan(nothing, deployed("netplan", "server")).changes.script()
+    folders = [line.split()[-1] for line in script.splitlines() if line.startswith("rmdir --")]
+    assert folders == [
+        "/etc/networkd-dispatcher/configured.d",
+        "/etc/systemd/network/10-netplan-eth0.network.d",
+        "/var/lib/culvert",
+    ]
+
+
 def test_a_host_without_culvert_and_without_a_declaration_is_left_alone() -> None:
     state = replace(bare("ifupdown", "server"), uid=1000)
     assert not plan(Node("db1", None, None, ()), state).changes

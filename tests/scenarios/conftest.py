@@ -10,6 +10,7 @@ from tests import runs
 from tests.lab.lab import Lab
 from tests.runs import Run
 from tests.scenarios.cases import inventory
+from tests.scenarios.observation import Observation, observe_all
 
 Deploy = Callable[[str], None]
 
@@ -34,6 +35,13 @@ def lab(running_lab: Lab) -> Lab:
     """The lab as it was booted: nothing of Culvert anywhere."""
     running_lab.reset()
     return running_lab
+
+
+@pytest.fixture(scope="session")
+def bare(running_lab: Lab) -> dict[str, Observation]:
+    """What the machines are like before any run."""
+    running_lab.reset()
+    return observe_all(running_lab)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from tests.lab.machines import FAR_ADDRESS
 from tests.runs import Hosts
 from tests.scenarios.cases import NAMES, Case
 
-# One command, since each costs an emulated machine a quarter of a second. A host without
-# systemd-networkd has no folder of its generated files; lifetimes count down, and a router's
+# One command, since each costs an emulated machine a quarter of a second. Not every host has
+# a folder of networkd's generated files, or of Culvert's; lifetimes count down, and a router's
 # neighbours come and go; all else is configuration.
 _SCRIPT = r"""
-folders="/etc $(ls -d /run/systemd/network 2>/dev/null)"
+folders="/etc $(ls -d /run/systemd/network /var/lib/culvert 2>/dev/null)"
 find $folders -xdev \( -type f -o -type d \) -printf '%y %04m %p\n'
 find $folders -xdev -type f -exec md5sum {} +
 echo @@; sysctl -a --pattern '^net.ipv6.(conf|neigh)' 2>/dev/null

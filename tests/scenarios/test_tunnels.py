@@ -8,7 +8,13 @@ from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import NAMES, PAIRINGS, Case, inventory
 from tests.scenarios.conftest import Deploy
-from tests.scenarios.observation import assert_tcp, assert_traffic, pending
+from tests.scenarios.observation import (
+    Observation,
+    assert_tcp,
+    assert_traffic,
+    observe_all,
+    pending,
+)
 
 CASES = [
     pytest.param(pairing, case, id=f"{case.server}-{case.client}")
@@ -39,7 +45,9 @@ def test_a_second_run_changes_nothing_and_says_so(
     assert again.stderr.count("nothing to change") == len(NAMES)
 
 
-def test_a_reboot_loses_nothing(running_lab: Lab, deployed: Deploy, tmp_path: Path) -> None:
+def test_a_reboot_loses_nothing_that_removal_then_takes_away(
+    bare: dict[str, Observation], running_lab: Lab, deployed: Deploy, tmp_path: Path
+) -> None:
     deployed("straight")
     running_lab.reboot(NAMES)
     for case in PAIRINGS["straight"]:
@@ -47,6 +55,9 @@ def test_a_reboot_loses_nothing(running_lab: Lab, deployed: Deploy, tmp_path: Pa
     again = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")
     assert again.status == 0, again.output
     assert again.stderr.count("nothing to change") == len(NAMES)
+    removed = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "-y")
+    assert removed.status == 0, removed.output
+    assert observe_all(running_lab) == bare
 
 
 STRAIGHT = {case.server: case for case in PAIRINGS["straight"]}
@@ -111,16 +122,22 @@ BROKEN = {
 }
 
 
-def test_a_run_repairs_what_was_broken_by_hand(
+def test_drift_is_told_and_a_run_mends_it(
     running_lab: Lab, deployed: Deploy, tmp_path: Path
 ) -> None:
     deployed("straight")
     for name, command in BROKEN.items():
         running_lab.machine(name).run(command, check=False)
+    before = observe_all(running_lab)
+    drifted = runs.run(tmp_path, inventory("straight"), "tasks.drift.drift", "-y")
+    assert drifted.status == 1
+    assert observe_all(running_lab) == before
+
     mended = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y", "--diff")
     assert mended.status == 0, mended.output
+    assert mended.stdout == drifted.stdout
     assert mended.stderr.count("to change: ") == len(BROKEN)
-    for name in BROKEN:
-        assert pending(running_lab, inventory("straight"), name) == ""
     for case in PAIRINGS["straight"]:
         assert_traffic(running_lab, case)
+    as_declared = runs.run(tmp_path, inventory("straight"), "tasks.drift.drift", "-y")
+    assert as_declared.status == 0, as_declared.output

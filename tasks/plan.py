@@ -144,14 +144,16 @@ def _removals(node: Node, state: HostState) -> Iterable[Step]:
     for path in state.files:
         for manager in managers.MANAGERS:
             interface = manager.defines(path)
-            if interface is None or interface in declared or interface not in state.links:
+            link = state.links.get(interface) if interface else None
+            # Whatever else has the name by now is none of Culvert's.
+            if link is None or link.kind != "sit" or interface in declared:
                 continue
-            gone = f"[ ! -e /sys/class/net/{interface} ]"
+            gone = f"[ ! -e /sys/class/net/{link.name} ]"
             yield Step(
-                shown=(f"-{kernel.link_line(state.links[interface])}",),
+                shown=(f"-{kernel.link_line(link)}",),
                 commands=(
-                    *manager.remove(interface),
-                    f"{gone} || ip link delete {interface}",
+                    *manager.remove(link.name),
+                    f"{gone} || ip link delete {link.name}",
                 ),
             )
 

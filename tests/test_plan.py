@@ -238,6 +238,8 @@ def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command
     )
     assert removal.commands[0] == command
     assert "-proxy entry 2001:db8:1::9 dev eth0" in running(state, "server")
+    another = replace(state, links={**state.links, "sit-old": replace(old, kind="dummy")})
+    assert plan(node("server"), another).changes.removals == ()
 
 
 @each_manager_and_role

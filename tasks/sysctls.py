@@ -102,28 +102,33 @@ def _setting(settings: Mapping[str, str], state: HostState) -> Iterable[Step]:
 def _setting_back(
     settings: Mapping[str, str], leaving: Iterable[str], state: HostState
 ) -> Iterable[Step]:
-    before = {p: v for p, v in _remembered(state).items() if p in state.sysctls}
-    if _FORWARDING in settings:
-        before = {p: v for p, v in before.items() if not p.endswith("/forwarding")}
-    elif _FORWARDING in before:
-        # Of an interface that appeared since, or is new in the file, the value is what the kernel
-        # gives it.
-        common = before[_FORWARDING]
-        gone = {f"net/ipv6/conf/{interface}/forwarding" for interface in leaving}
-        after = {p: before.pop(p, common) for p in _each_forwarding(state.sysctls) if p not in gone}
-        after = {_FORWARDING: before.pop(_FORWARDING), **after}
-        changed = {p: v for p, v in after.items() if state.sysctls[p] != v}
-        written = changed
-        if _FORWARDING in changed:
-            written = {_FORWARDING: common, **{p: v for p, v in after.items() if v != common}}
-        if changed:
-            yield Step(
-                shown=tuple(line for p, v in changed.items() for line in _lines(p, v, state)),
-                commands=tuple(_write(p, v) for p, v in written.items()),
-            )
+    before = {path: value for path, value in _remembered(state).items() if path in state.sysctls}
+    if _FORWARDING in before and _FORWARDING not in settings:
+        yield from _forwarding_back(before, leaving, state)
     for path, value in before.items():
-        if path not in settings and state.sysctls[path] != value:
+        if path in settings or path.endswith("/forwarding"):
+            continue
+        if state.sysctls[path] != value:
             yield Step(tuple(_lines(path, value, state)), (_write(path, value),))
+
+
+def _forwarding_back(
+    before: Mapping[str, str], leaving: Iterable[str], state: HostState
+) -> Iterable[Step]:
+    """Forwarding as it was, in all; interfaces that appeared since get what the kernel gives."""
+    common = before[_FORWARDING]
+    gone = {f"net/ipv6/conf/{interface}/forwarding" for interface in leaving}
+    staying = [path for path in _each_forwarding(state.sysctls) if path not in gone]
+    after = {path: before.get(path, common) for path in [_FORWARDING, *staying]}
+    changed = written = {p: v for p, v in after.items() if state.sysctls[p] != v}
+    if _FORWARDING in changed:
+        # That writes every interface's: what differs is written after it.
+        written = {_FORWARDING: common, **{p: v for p, v in after.items() if v != common}}
+    if changed:
+        yield Step(
+            shown=tuple(line for p, v in changed.items() for line in _lines(p, v, state)),
+            commands=tuple(_write(p, v) for p, v in written.items()),
+        )
 
 
 def _write(path: str, value: str) -> str:

@@ -22,6 +22,7 @@ BASE_PACKAGES = [
     "tcpdump",
     "socat",
     "busybox-static",
+    "radvd",
 ]
 
 
@@ -50,6 +51,10 @@ def _stanzas(number: int, card: Card) -> Iterator[str]:
         yield f"    address {address.address}\n"
         if address.gateway:
             yield f"    gateway {address.gateway}\n"
+    if not card.addresses:
+        yield f"iface eth{number} inet manual\n    up ip link set dev eth{number} up\n"
+    for route in card.routes:
+        yield f"    up ip -6 route add {route.prefix} via {route.gateway}\n"
 
 
 def _netplan_files(machine: Machine) -> Mapping[str, File]:
@@ -67,7 +72,10 @@ def _netplan_files(machine: Machine) -> Mapping[str, File]:
 
 
 def _settings(card: Card) -> Iterator[str]:
-    yield "      accept-ra: false\n      addresses:\n"
+    yield "      accept-ra: false\n"
+    if not card.addresses:
+        return
+    yield "      addresses:\n"
     for address in card.addresses:
         yield f'        - "{address.address}"\n'
     yield "      routes:\n"
@@ -80,6 +88,12 @@ FLAVOURS = {
     flavour.name: flavour
     for flavour in (
         Flavour("ifupdown", "bookworm", ("ifupdown",), _ifupdown_files),
-        Flavour("netplan", "bookworm", ("netplan.io", "networkd-dispatcher"), _netplan_files),
+        # With ifupdown installed and in charge of nothing but `lo`: evidence is what counts.
+        Flavour(
+            "netplan",
+            "bookworm",
+            ("netplan.io", "networkd-dispatcher", "ifupdown"),
+            _netplan_files,
+        ),
     )
 }

@@ -268,7 +268,7 @@ class Lab:
                 except OSError:
                     raise LabError(
                         f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
-                        "set CULVERT_LAB_PORT to the first of five free ports."
+                        "set CULVERT_LAB_PORT to the first of six free ports."
                     ) from None
 
 
@@ -289,7 +289,7 @@ def _key(chosen: str) -> str:
 
 def _wait_for_neighbours(each: LabMachine) -> None:
     """Prove that a host reaches every other one over IPv4 and, if it can, the far IPv6 host."""
-    if each.machine is INTERNET:
+    if each.machine not in HOSTS:
         return
     for host in HOSTS:
         each.wait_for(f"ping -4 -c 1 -W 2 {ipv4_of(host.name)}", 60)

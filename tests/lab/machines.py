@@ -1,4 +1,4 @@
-"""Who stands where: a star, with the machine `internet` between servers and clients."""
+"""Who stands where: a star, with the machine `internet` in its middle, and networks behind clients."""
 
 from dataclasses import dataclass
 
@@ -27,11 +27,20 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Route:
+    """A prefix that is reached through an address."""
+
+    prefix: str
+    gateway: str
+
+
+@dataclass(frozen=True)
 class Card:
-    """A network card, the link that it is plugged into, and its addresses."""
+    """A network card, the link that it is plugged into, its addresses and what it routes."""
 
     link: str
-    addresses: tuple[Address, ...]
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,43 +62,76 @@ class Machine:
         return self.mac(len(self.cards))
 
 
-def _host(number: int, name: str, *addresses: Address) -> Machine:
-    return Machine(name, number, name.rpartition("-")[2], (Card(name, addresses),))
+def _host(number: int, name: str, addresses: tuple[Address, ...], *inside: Card) -> Machine:
+    return Machine(name, number, name.rpartition("-")[2], (Card(name, addresses), *inside))
 
 
 HOSTS = (
     _host(
         1,
         "server-ifupdown",
-        Address("198.51.100.10/25", "198.51.100.1"),
-        Address("2001:db8:1::1/64", "2001:db8:1:0:ffff:ffff:ffff:ffff"),
+        (
+            Address("198.51.100.10/25", "198.51.100.1"),
+            Address("198.51.100.11/25"),
+            Address("2001:db8:1::1/64", "2001:db8:1:0:ffff:ffff:ffff:ffff"),
+        ),
     ),
     _host(
         2,
         "server-netplan",
-        Address("198.51.100.138/25", "198.51.100.129"),
-        Address("2001:db8:2::1/64", "2001:db8:2:0:ffff:ffff:ffff:ffff"),
+        (
+            Address("198.51.100.138/25", "198.51.100.129"),
+            Address("198.51.100.139/25"),
+            Address("2001:db8:2::1/64", "2001:db8:2:0:ffff:ffff:ffff:ffff"),
+        ),
     ),
-    _host(3, "client-ifupdown", Address("203.0.113.20/25", "203.0.113.1")),
-    _host(4, "client-netplan", Address("203.0.113.148/25", "203.0.113.129")),
-)
-
-INTERNET = Machine(
-    "internet",
-    0,
-    "ifupdown",
-    tuple(
-        Card(card.link, tuple(address.at_gateway for address in card.addresses))
-        for host in HOSTS
-        for card in host.cards
+    _host(
+        3,
+        "client-ifupdown",
+        (Address("203.0.113.20/25", "203.0.113.1"), Address("203.0.113.21/25")),
+        Card("lan-ifupdown"),
+    ),
+    _host(
+        4,
+        "client-netplan",
+        (Address("203.0.113.148/25", "203.0.113.129"), Address("203.0.113.149/25")),
+        Card("lan-netplan"),
     ),
 )
+"""What is deployed to. Each has a second IPv4 address, for a tunnel to move to."""
 
-MACHINES = (INTERNET, *HOSTS)
-"""In the order of their ports and of their start: `internet` holds the end that listens."""
+LAN_HOST = Machine("lan-host", 5, "ifupdown", (Card("lan-ifupdown"), Card("lan-netplan")))
+"""A host in the network behind each client, which knows of IPv6 what it is told there."""
+
+ROUTED_PREFIXES = {"server-ifupdown": "2001:db8:100::/40", "server-netplan": "2001:db8:200::/40"}
+"""What `internet` routes to a server, to delegate from."""
 
 
-def ipv4_of(name: str) -> str:
-    """The IPv4 address of a host, without its prefix length."""
-    (card,) = next(host for host in HOSTS if host.name == name).cards
-    return next(a.address.partition("/")[0] for a in card.addresses if a.version == 4)
+def _at_internet(host: Machine) -> Card:
+    card = host.cards[0]
+    native = (a for a in card.addresses if a.version == 6)
+    return Card(
+        card.link,
+        tuple(address.at_gateway for address in card.addresses if address.gateway),
+        tuple(
+            Route(ROUTED_PREFIXES[host.name], address.address.partition("/")[0])
+            for address in native
+        ),
+    )
+
+
+INTERNET = Machine("internet", 0, "ifupdown", tuple(_at_internet(host) for host in HOSTS))
+
+MACHINES = (INTERNET, *HOSTS, LAN_HOST)
+"""In the order of their ports and of their start."""
+
+
+def listens(machine: Machine, link: str) -> bool:
+    """Whether a machine holds the end of a link that listens: the one that starts first does."""
+    return machine is next(m for m in MACHINES if link in {card.link for card in m.cards})
+
+
+def ipv4_of(name: str, *, index: int = 0) -> str:
+    """The first or, with index 1, second IPv4 address of a host, without its prefix length."""
+    card = next(host for host in HOSTS if host.name == name).cards[0]
+    return [a.address.partition("/")[0] for a in card.addresses if a.version == 4][index]

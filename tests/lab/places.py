@@ -33,7 +33,7 @@ class Place:
         if not text.isdecimal() or not 1024 <= int(text) <= HIGHEST_PORT:
             raise LabError(
                 f"CULVERT_LAB_PORT is {text!r}: "
-                f"give the first of five free ports, a number from 1024 to {HIGHEST_PORT}."
+                f"give the first of six free ports, a number from 1024 to {HIGHEST_PORT}."
             )
         return cls(int(text))
 

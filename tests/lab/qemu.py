@@ -16,7 +16,7 @@ from tests.lab.access import port
 from tests.lab.cpio import File, archive
 from tests.lab.errors import LabError
 from tests.lab.images import Image
-from tests.lab.machines import INTERNET, Machine
+from tests.lab.machines import Machine, listens
 from tests.lab.places import Place
 
 PROGRAM = "qemu-system-x86_64"
@@ -100,12 +100,12 @@ class Qemu:
         ]
 
     def _cards(self) -> Iterator[str]:
-        # `internet` starts first and listens; a host that connects to nothing would stay alone.
-        listens = "on" if self.machine is INTERNET else "off"
         for number, card in enumerate(self.machine.cards):
             path = self._place.sockets / f"{card.link}.link"
             yield "-netdev"
-            yield f"stream,id=eth{number},server={listens},addr.type=unix,addr.path={path}"
+            # A card that connects to nothing would stay alone.
+            server = "on" if listens(self.machine, card.link) else "off"
+            yield f"stream,id=eth{number},server={server},addr.type=unix,addr.path={path}"
             yield from self._device(f"eth{number}", self.machine.mac(number))
         forward = f"tcp:127.0.0.1:{port(self._place, self.machine)}-:22"
         # Without ipv6=off the machine would learn an IPv6 default route from this card.

@@ -6,12 +6,11 @@ from tasks import operations
 from tasks.survey import survey
 from tasks.verify import verify
 
-plan = survey().plans.get(host.name)
+found = survey()
 
-if plan and plan.node.server:
-    operations.converge(name="Converge tunnel servers")
-operations.barrier(name="Wait for all servers")
-if plan and not plan.node.server:
-    operations.converge(name="Converge tunnel clients")
-operations.barrier(name="Wait for all clients")
+for stage, names in enumerate(host.loop(found.broker.stages)):
+    who = "clients" if stage else "servers"
+    if host.name in names and host.name in found.plans:
+        operations.converge(name=f"Converge tunnel {who}")
+    operations.barrier(name=f"Wait for tunnel {who}")
 verify()

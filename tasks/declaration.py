@@ -14,7 +14,7 @@ from netaddr import AddrFormatError, IPAddress, IPNetwork
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tasks import numbering
-from tasks.model import Broker, Node, Server, Tunnel, ends
+from tasks.model import Broker, Lan, Node, Server, Tunnel, ends
 
 # IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
 INTERFACE_NAME_MAX = 15
@@ -83,17 +83,34 @@ def _is_ipv6_unicast(address: IPAddress) -> bool:
     )
 
 
-def _ipv6_prefix(value: object) -> IPNetwork:
-    if not isinstance(value, str) or "/" not in value:
+def _ipv6_network(value: object) -> IPNetwork:
+    """An address with its prefix length."""
+    if not isinstance(value, str) or "/" not in value or "%" in value:
         raise ValueError
     try:
         network = IPNetwork(value, version=6)
     except AddrFormatError as error:
         raise ValueError from error
-    # Number 1 takes the third and fourth address: a /126 is the smallest that holds a tunnel.
-    if network.ip != network.network or not 16 <= network.prefixlen <= 126:
-        raise ValueError
     if not _is_ipv6_unicast(network.network):
+        raise ValueError
+    return network
+
+
+def _prefix(shortest: int, longest: int) -> BeforeValidator:
+    def check(value: object) -> IPNetwork:
+        network = _ipv6_network(value)
+        if network.ip != network.network or not shortest <= network.prefixlen <= longest:
+            raise ValueError
+        return network
+
+    return BeforeValidator(check)
+
+
+def _lan_address(value: object) -> IPNetwork:
+    network = _ipv6_network(value)
+    # 64: what hosts need to make addresses of their own (RFC 4862). The all-zero one is every
+    # router's (RFC 4291, 2.6.1).
+    if network.prefixlen != 64 or network.ip == network.network:
         raise ValueError
     return network
 
@@ -128,6 +145,12 @@ def _boolean(value: object) -> bool:
     return value
 
 
+def _list(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return value
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError
@@ -139,9 +162,15 @@ _INTERFACE_RULE = (
     f"none of {', '.join(sorted(RESERVED_INTERFACES))}"
 )
 
+_ANY_INTERFACE_RULE = _INTERFACE_RULE.replace("'-' and '_'", "'-', '_' and '.'")
+
 Ipv4 = Annotated[IPAddress, BeforeValidator(_ipv4)]
 Ipv6 = Annotated[IPAddress, BeforeValidator(_ipv6)]
-Prefix = Annotated[IPNetwork, BeforeValidator(_ipv6_prefix)]
+# Number 1 takes the third and fourth address: a /126 is the smallest that holds a tunnel.
+Prefix = Annotated[IPNetwork, _prefix(16, 126)]
+Pools = Annotated[tuple[Annotated[IPNetwork, _prefix(16, 64)], ...], BeforeValidator(_list)]
+Delegated = Annotated[tuple[Annotated[IPNetwork, _prefix(48, 64)], ...], BeforeValidator(_list)]
+LanAddress = Annotated[IPNetwork, BeforeValidator(_lan_address)]
 AnyInterface = Annotated[str, BeforeValidator(_any_interface)]
 TunnelInterface = Annotated[str, BeforeValidator(_tunnel_interface)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
@@ -161,9 +190,10 @@ class WrittenServer(_Written):
         None, description="an IPv6 prefix up to /126 without host bits, like '2001:db8:1::/64'"
     )
     on_link: Boolean = Field(True, description="True or False")
-    external_interface: AnyInterface | None = Field(
-        None, description=_INTERFACE_RULE.replace("'-' and '_'", "'-', '_' and '.'")
+    routed_prefixes: Pools = Field(
+        (), description="a list of IPv6 prefixes up to /64 without host bits"
     )
+    external_interface: AnyInterface | None = Field(None, description=_ANY_INTERFACE_RULE)
     probe_address: Ipv6 = Field(
         IPAddress(DEFAULT_PROBE_ADDRESS),
         description=f"a global IPv6 address, like '{DEFAULT_PROBE_ADDRESS}'",
@@ -197,12 +227,23 @@ class WrittenTunnel(_Written):
     )
     ttl: Annotated[int, _integer(1, 255)] = Field(255, description="a whole number from 1 to 255")
     default_route: Boolean = Field(True, description="True or False")
+    routed_prefixes: Delegated = Field(
+        (), description="a list of IPv6 prefixes from /48 to /64 without host bits"
+    )
+    # Checked by itself: a mapping as below, or a list of them.
+    lan: object = None
     manager: Name | None = Field(None, description="the name of a network manager")
 
 
-# Keys of the inventory format that are not built yet. Accepting one and doing nothing about it
-# would be worse than refusing it.
-NOT_YET = {"routed_prefixes": "this version deploys no routed prefixes; leave the key out"}
+class WrittenLan(_Written):
+    """What a person writes under `lan` of a tunnel."""
+
+    interface: AnyInterface = Field(description=_ANY_INTERFACE_RULE)
+    address: LanAddress = Field(
+        description="the client's own address there with /64, like '2001:db8:100::1/64'"
+    )
+    advertise: Boolean = Field(True, description="True or False")
+
 
 _AnyWritten = TypeVar("_AnyWritten", bound=_Written)
 
@@ -224,6 +265,15 @@ class _Use(NamedTuple):
     field: str
     value: object
     numbered_from: IPNetwork | None = None
+
+
+class _Block(NamedTuple):
+    """A prefix that a field of an inventory claims; `delegator` is the server that gives it."""
+
+    prefix: IPNetwork
+    host: str
+    field: str
+    delegator: Server | None = None
 
 
 # --- Reading it ------------------------------------------------------------------------------
@@ -254,11 +304,13 @@ class _Reader:
         for host, data in self.inventory.items():
             self._read_server(host, data.get("tunnel_server"))
         for host, data in self.inventory.items():
-            for field, written in self._mappings(data.get("tunnel")):
+            for field, written in _mappings("tunnel", data.get("tunnel")):
                 self._read_tunnel(host, field, written)
         self._check_addresses()
+        self._check_prefixes()
         self._check_interfaces()
         self._check_default_routes()
+        self._check_circles()
         if not self.mistakes and not self.servers and not self.entries:
             self.mistakes.append(
                 "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"
@@ -294,18 +346,10 @@ class _Reader:
             ipv4=written.ipv4,
             prefix=written.prefix,
             on_link=written.on_link,
+            routed_prefixes=written.routed_prefixes,
             external_interface=written.external_interface,
             probe_address=written.probe_address,
         )
-
-    def _mappings(self, data: object) -> Iterator[tuple[str, object]]:
-        if data is None:
-            return
-        if isinstance(data, list | tuple):
-            for index, written in enumerate(data):
-                yield f"tunnel[{index}]", written
-        else:
-            yield "tunnel", data
 
     def _read_tunnel(self, host: str, field: str, data: object) -> None:
         written = self._check(host, field, WrittenTunnel, data)
@@ -342,6 +386,8 @@ class _Reader:
             mtu=written.mtu,
             ttl=written.ttl,
             default_route=written.default_route,
+            routed_prefixes=written.routed_prefixes,
+            lans=tuple(self._lans(host, field, written)),
         )
         self.entries.append(_Entry(host, field, written, tunnel))
 
@@ -437,6 +483,22 @@ class _Reader:
             return None
         return of_server, of_client
 
+    def _lans(self, host: str, field: str, written: WrittenTunnel) -> Iterator[Lan]:
+        for lan_field, data in _mappings(f"{field}.lan", written.lan):
+            found = self._check(host, lan_field, WrittenLan, data)
+            if found is None:
+                continue
+            if not any(found.address.cidr in prefix for prefix in written.routed_prefixes):
+                prefixes = ", ".join(map(str, written.routed_prefixes))
+                self._mistake(
+                    host,
+                    f"{lan_field}.address",
+                    found.address,
+                    f"not in this tunnel's `routed_prefixes` ({prefixes or 'it has none'})",
+                )
+                continue
+            yield Lan(found.interface, found.address, found.advertise)
+
     def _choose_manager(self, host: str, field: str, manager: str | None) -> None:
         if manager is None:
             return
@@ -461,17 +523,16 @@ class _Reader:
             return model.model_validate(dict(data))
         except ValidationError as error:
             for found in error.errors():
-                self._explain(host, field, model, str(found["loc"][0]), found)
+                self._explain(host, field, model, found)
         return None
 
     def _explain(
-        self, host: str, field: str, model: type[_Written], key: str, found: Mapping[str, Any]
+        self, host: str, field: str, model: type[_Written], found: Mapping[str, Any]
     ) -> None:
+        key, *index = map(str, found["loc"])
         if found["type"] == "missing":
             description = model.model_fields[key].description
             self.mistakes.append(f"{host}: {field}.{key} is missing: expected {description}")
-        elif key in NOT_YET:
-            self._mistake(host, f"{field}.{key}", found["input"], NOT_YET[key])
         elif found["type"] == "extra_forbidden":
             close = difflib.get_close_matches(key, model.model_fields, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
@@ -480,10 +541,11 @@ class _Reader:
             )
         else:
             description = model.model_fields[key].description
-            self._mistake(host, f"{field}.{key}", found["input"], f"expected {description}")
+            place = f"{field}.{key}{''.join(f'[{i}]' for i in index)}"
+            self._mistake(host, place, found["input"], f"expected {description}")
 
     def _mistake(self, host: str, field: str, value: object, accepted: str) -> None:
-        shown = repr(str(value) if isinstance(value, IPAddress) else value)
+        shown = repr(str(value) if isinstance(value, IPAddress | IPNetwork) else value)
         self.mistakes.append(f"{host}: {field} = {_short(shown)}: {accepted}")
 
     # --- All hosts together ---
@@ -531,6 +593,66 @@ class _Reader:
             for host, field, _, tunnel in self.entries
         )
 
+    def _check_prefixes(self) -> None:
+        pools = [
+            _Block(prefix, host, f"tunnel_server.routed_prefixes[{index}]")
+            for host, server in self.servers.items()
+            for index, prefix in enumerate(server.routed_prefixes)
+        ]
+        for block, other in _overlaps(pools):
+            self._overlap(block, other)
+        # Two servers may have one `prefix`, on one link; pairs within it are no second claim.
+        others = [
+            _Block(server.prefix, host, "tunnel_server.prefix")
+            for host, server in self.servers.items()
+            if server.prefix is not None
+        ]
+        others += [
+            _Block(IPNetwork(f"{tunnel.server_ipv6}/127"), host, f"{field}.server_ipv6")
+            for host, field, _, tunnel in self.entries
+            if tunnel.server.prefix is None
+        ]
+        for block, other in _overlaps([*others, *self._delegated()]):
+            if block.delegator is not None:
+                self._overlap(block, other)
+            elif other.delegator is not None:
+                self._overlap(other, block)
+
+    def _delegated(self) -> Iterator[_Block]:
+        for host, field, _, tunnel in self.entries:
+            for index, prefix in enumerate(tunnel.routed_prefixes):
+                server = tunnel.server
+                block = _Block(prefix, host, f"{field}.routed_prefixes[{index}]", server)
+                if any(prefix in pool for pool in server.routed_prefixes):
+                    yield block
+                    continue
+                pools = ", ".join(map(str, server.routed_prefixes)) or "it has none"
+                self._mistake(
+                    host,
+                    block.field,
+                    prefix,
+                    f"not in the `routed_prefixes` of {server.host} ({pools})"
+                    + self._free_prefix(block),
+                )
+
+    def _overlap(self, block: _Block, other: _Block) -> None:
+        self._mistake(
+            block.host,
+            block.field,
+            block.prefix,
+            f"overlaps {other.prefix} in {other.host}: {other.field}{self._free_prefix(block)}",
+        )
+
+    def _free_prefix(self, block: _Block) -> str:
+        """The end of a sentence, with a prefix that a tunnel could have instead of this one."""
+        if block.delegator is None or not block.delegator.routed_prefixes:
+            return ""
+        taken = [prefix for e in self.entries for prefix in e.tunnel.routed_prefixes]
+        taken += [server.prefix for server in self.servers.values() if server.prefix is not None]
+        length = block.prefix.prefixlen
+        found = numbering.free_prefix(length, block.delegator.routed_prefixes, taken)
+        return f"; the next free /{length} is {found}" if found else f"; no /{length} is free"
+
     def _check_interfaces(self) -> None:
         self._taken_twice(
             _Use((carrier, name), host, f"{field}.{key}", name)
@@ -538,7 +660,13 @@ class _Reader:
             for carrier, key, name in (
                 (tunnel.server.host, "server_interface", tunnel.server_interface),
                 (host, "interface", tunnel.client_interface),
+                *((host, "lan.interface", lan.interface) for lan in tunnel.lans),
             )
+        )
+        self._taken_twice(
+            _Use(lan.prefix, host, f"{field}.lan.address", lan.address)
+            for host, field, _, tunnel in self.entries
+            for lan in tunnel.lans
         )
 
     def _check_default_routes(self) -> None:
@@ -554,6 +682,49 @@ class _Reader:
                     True,
                     f"{named[0]} has the default route; set this one to False",
                 )
+
+    def _check_circles(self) -> None:
+        """No host may be its own client through others: which would be set up first?"""
+        servers: dict[str, set[str]] = defaultdict(set)
+        for entry in self.entries:
+            servers[entry.host].add(entry.tunnel.server.host)
+        for entry in self.entries:
+            above, seen = [entry.tunnel.server.host], set[str]()
+            while above:
+                host = above.pop()
+                if host not in seen:
+                    seen.add(host)
+                    above += servers[host]
+            if entry.host in seen:
+                server = entry.tunnel.server.host
+                self._mistake(
+                    entry.host,
+                    f"{entry.field}.server",
+                    server,
+                    f"{server} is, by its own tunnels, a client of {entry.host}",
+                )
+
+
+def _mappings(field: str, data: object) -> Iterator[tuple[str, object]]:
+    """One mapping, or each of a list of them, with the name of its place."""
+    if data is None:
+        return
+    if isinstance(data, list | tuple):
+        for index, written in enumerate(data):
+            yield f"{field}[{index}]", written
+    else:
+        yield field, data
+
+
+def _overlaps(blocks: Iterable[_Block]) -> Iterator[tuple[_Block, _Block]]:
+    """Every block that lies in another one, with the nearest that it lies in."""
+    around: list[_Block] = []
+    for block in sorted(blocks, key=lambda block: (block.prefix.first, block.prefix.prefixlen)):
+        while around and block.prefix not in around[-1].prefix:
+            around.pop()
+        if around:
+            yield block, around[-1]
+        around.append(block)
 
 
 def _keys(model: type[_Written]) -> str:

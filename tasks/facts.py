@@ -1,14 +1,13 @@
 """pyinfra: the state of a host, in one command."""
 
 import socket
-from collections.abc import Iterable
 
-from netaddr import IPAddress
 from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from typing_extensions import override
 
 from tasks import state as host_state
+from tasks.model import Node
 from tasks.state import HostState, UnreadableStateError
 
 
@@ -30,12 +29,9 @@ def run(host: Host, script: str) -> str | None:
     return output
 
 
-def read(host: Host, remotes: Iterable[IPAddress]) -> HostState:
-    """The state of a host; `remotes` are the tunnel servers that it connects to.
-
-    Raises UnreadableStateError.
-    """
-    output = run(host, host_state.script(remotes))
+def read(host: Host, node: Node) -> HostState:
+    """The state of a host that is to carry the node. Raises UnreadableStateError."""
+    output = run(host, host_state.script(node))
     if output is None:
         raise UnreadableStateError("the command that reads the host failed")
     return host_state.parse(output)

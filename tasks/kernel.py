@@ -23,8 +23,8 @@ def creation_lines(end: End) -> Iterable[str]:
     """What a new tunnel brings."""
     yield f"+{link_line(_wanted(end))}"
     yield f"+{_address(end.network, end)}"
-    if end.default_route:
-        yield f"+{_default_route(end)}"
+    for destination in end.destinations:
+        yield f"+route {_route(destination, end)}"
 
 
 def creation(end: End) -> Iterable[str]:
@@ -36,8 +36,8 @@ def creation(end: End) -> Iterable[str]:
     )
     yield f"ip link set dev {end.interface} up"
     yield f"ip address add {end.network} dev {end.interface}"
-    if end.default_route:
-        yield f"ip -6 route add default via {end.peer} dev {end.interface}"
+    for destination in end.destinations:
+        yield f"ip -6 route add {_route(destination, end)}"
 
 
 def mending(end: End, state: HostState) -> Iterable[Step]:
@@ -47,7 +47,7 @@ def mending(end: End, state: HostState) -> Iterable[Step]:
     yield from _mend_addresses(end, link)
     if end.network in link.addresses:
         yield from _mend_connected_route(end, state)
-    yield from _mend_default_route(end, state)
+    yield from _mend_routes(end, state)
 
 
 def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
@@ -68,8 +68,8 @@ def _address(network: str, end: End) -> str:
     return f"address {network} dev {end.interface}"
 
 
-def _default_route(end: End, gateway: str | None = None) -> str:
-    return f"route default via {gateway or end.peer} dev {end.interface}"
+def _route(destination: str, end: End) -> str:
+    return f"{destination} via {end.peer} dev {end.interface}"
 
 
 def _mend_link(link: Link, wanted: Link) -> Iterable[Step]:
@@ -110,17 +110,21 @@ def _mend_connected_route(end: End, state: HostState) -> Iterable[Step]:
         )
 
 
-def _mend_default_route(end: End, state: HostState) -> Iterable[Step]:
-    is_there = False
-    for route in state.default_routes():
-        if route.device != end.interface:
+def _mend_routes(end: End, state: HostState) -> Iterable[Step]:
+    there = set()
+    for route in state.routes:
+        if route.device != end.interface or route.protocol == "kernel":
             continue
-        if end.default_route and route.gateway == str(end.peer):
-            is_there = True
+        if route.destination in end.destinations and route.gateway == str(end.peer):
+            there.add(route.destination)
+            continue
+        if end.is_client and route.destination != "default":
+            # Where else a client goes through its tunnel is its own affair.
             continue
         via = f"via {route.gateway} " if route.gateway else ""
-        words = f"default {via}dev {end.interface}"
+        words = f"{route.destination} {via}dev {end.interface}"
         yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
-    if end.default_route and not is_there:
-        words = f"default via {end.peer} dev {end.interface}"
-        yield Step((f"+route {words}",), (f"ip -6 route add {words}",))
+    for destination in end.destinations:
+        if destination not in there:
+            words = _route(destination, end)
+            yield Step((f"+route {words}",), (f"ip -6 route add {words}",))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from netaddr import IPAddress, IPNetwork
 
@@ -17,8 +18,22 @@ class Server:
     ipv4: IPAddress
     prefix: IPNetwork | None
     on_link: bool
+    routed_prefixes: tuple[IPNetwork, ...]
     external_interface: str | None
     probe_address: IPAddress
+
+
+@dataclass(frozen=True)
+class Lan:
+    """A network behind a client: `address` is the client's own there, with its prefix length."""
+
+    interface: str
+    address: IPNetwork
+    advertise: bool
+
+    @property
+    def prefix(self) -> IPNetwork:
+        return self.address.cidr
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,8 @@ class Tunnel:
     mtu: int
     ttl: int
     default_route: bool
+    routed_prefixes: tuple[IPNetwork, ...]
+    lans: tuple[Lan, ...]
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,13 @@ class End:
         """Whether this host's IPv6 default route leads into the tunnel."""
         return self.is_client and self.tunnel.default_route
 
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """What this host routes into the tunnel, as `ip route` names it."""
+        if self.is_client:
+            return ("default",) if self.default_route else ()
+        return tuple(str(prefix) for prefix in self.tunnel.routed_prefixes)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -107,6 +131,26 @@ class Node:
         """The ends on which this host is the client."""
         return tuple(end for end in self.ends if end.is_client)
 
+    @property
+    def lans(self) -> tuple[Lan, ...]:
+        """The networks behind this host, which is their router."""
+        return tuple(lan for end in self.upstreams for lan in end.tunnel.lans)
+
+    @property
+    def routed_here(self) -> tuple[IPNetwork, ...]:
+        """The prefixes that somebody routes to this host, used or not."""
+        prefixes = {prefix for end in self.upstreams for prefix in end.tunnel.routed_prefixes}
+        if self.server is not None:
+            prefixes |= {*self.server.routed_prefixes}
+            if self.server.prefix is not None and not self.server.on_link:
+                prefixes.add(self.server.prefix)
+        return tuple(sorted(prefixes))
+
+    @property
+    def forwards(self) -> bool:
+        """Whether packets of others pass through this host."""
+        return self.server is not None or bool(self.routed_here)
+
 
 @dataclass(frozen=True)
 class Broker:
@@ -114,6 +158,26 @@ class Broker:
 
     tunnels: tuple[Tunnel, ...]
     nodes: Mapping[str, Node]
+
+    @cached_property
+    def stages(self) -> tuple[frozenset[str], ...]:
+        """The hosts in the order in which they are set up: each comes after its tunnel servers.
+
+        Servers that are nobody's client come first; hosts for which nothing is declared, last.
+        """
+        depths: dict[str, int] = {}
+        waiting = [node for node in self.nodes.values() if node.is_declared]
+        while waiting:
+            for node in waiting:
+                above = [end.peer_host for end in node.upstreams]
+                if all(host in depths for host in above):
+                    depths[node.host] = 1 + max((depths[host] for host in above), default=-1)
+            waiting = [node for node in waiting if node.host not in depths]
+        last = max([1, *depths.values()])
+        return tuple(
+            frozenset(host for host in self.nodes if depths.get(host, last) == stage)
+            for stage in range(last + 1)
+        )
 
     def emptied(self) -> "Broker":
         """The same hosts, with nothing to carry."""

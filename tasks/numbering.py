@@ -1,11 +1,12 @@
-"""Pure: the numbers of a server's prefix: which tunnel has which, and what is free.
+"""Pure: what a server gives to its tunnels, who has what of it, and what is free.
 
 Number n stands for the addresses `prefix[2n]` and `prefix[2n + 1]`; 0 would hold the all-zero one.
+Routed prefixes are delegated whole.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from netaddr import IPAddress, IPNetwork
+from netaddr import IPAddress, IPNetwork, IPSet
 
 from tasks.model import Broker, Server, Tunnel
 
@@ -43,6 +44,15 @@ def next_free(prefix: IPNetwork, taken: Iterable[IPAddress]) -> str:
     return f"the next free number is {first[0]}" if first else f"{prefix} has no free number"
 
 
+def free_prefix(
+    length: int, pools: Iterable[IPNetwork], taken: Iterable[IPNetwork]
+) -> IPNetwork | None:
+    """The first prefix of that length that is in the pools and free; None where there is none."""
+    free = IPSet(pools) - IPSet(taken)
+    found = next((block for block in free.iter_cidrs() if block.prefixlen <= length), None)
+    return next(found.subnet(length)) if found is not None else None
+
+
 def table(broker: Broker) -> str:
     """Who has which addresses on every server, for a person."""
     return "\n".join(
@@ -53,7 +63,15 @@ def table(broker: Broker) -> str:
     )
 
 
-_HEADINGS = ("number", "client", "on the server", "on the client", "interfaces")
+_HEADINGS = (
+    "number",
+    "client",
+    "on the server",
+    "on the client",
+    "interfaces",
+    "routed prefixes",
+)
+_COMMON_LENGTHS = (48, 56, 64)
 
 
 def _of_server(server: Server, tunnels: Sequence[Tunnel]) -> Iterable[str]:
@@ -66,6 +84,7 @@ def _of_server(server: Server, tunnels: Sequence[Tunnel]) -> Iterable[str]:
             str(tunnel.server_ipv6),
             str(tunnel.client_ipv6),
             f"{tunnel.server_interface}, {tunnel.client_interface}",
+            ", ".join(map(str, tunnel.routed_prefixes)) or "-",
         )
         for tunnel in sorted(tunnels, key=lambda tunnel: tunnel.server_ipv6)
         if tunnel.server == server
@@ -77,7 +96,20 @@ def _of_server(server: Server, tunnels: Sequence[Tunnel]) -> Iterable[str]:
             str(first) if first == last else f"{first} to {last}"
             for first, last in gaps(server.prefix, (tunnel.server_ipv6 for tunnel in tunnels))
         )
-        yield f"    free: {free or 'none'}"
+        yield f"    free numbers: {free or 'none'}"
+    if server.routed_prefixes:
+        pools = ", ".join(map(str, server.routed_prefixes))
+        taken = [*_not_to_delegate(server, tunnels)]
+        found = (free_prefix(length, server.routed_prefixes, taken) for length in _COMMON_LENGTHS)
+        free = ", ".join(str(prefix) for prefix in found if prefix)
+        yield f"    routed here: {pools}; next free: {free or 'none'}"
+
+
+def _not_to_delegate(server: Server, tunnels: Iterable[Tunnel]) -> Iterator[IPNetwork]:
+    if server.prefix is not None:
+        yield server.prefix
+    for tunnel in tunnels:
+        yield from tunnel.routed_prefixes
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

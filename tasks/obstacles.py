@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from netaddr import IPAddress, IPNetwork
 
-from tasks import numbering
+from tasks import additions, numbering
 from tasks.managers import MANAGERS
 from tasks.model import End, Node
 from tasks.state import OWNED, HostState, Link, sysctl_key
@@ -63,6 +63,7 @@ def of_ends(node: Node, state: HostState) -> Iterable[str]:
             yield f"interface {end.interface} is no sit tunnel any more: remove it"
         yield from _same_endpoints(end, foreign)
         yield from _taken_addresses(node, end, state, foreign)
+        yield from _taken_prefixes(end, state, foreign)
         if end.default_route:
             for route in state.default_routes():
                 if route.device in foreign and route.device != end.interface:
@@ -116,6 +117,46 @@ def _taken_addresses(
             )
         if str(address) in gateways:
             yield f"address {address} is its router's own: {way_out}"
+
+
+def _taken_prefixes(end: End, state: HostState, foreign: dict[str, Link]) -> Iterable[str]:
+    """The client's prefixes where the server has routes or addresses of its own in them."""
+    if end.is_client:
+        return
+    for prefix in end.tunnel.routed_prefixes:
+        for address, name in state.addresses.items():
+            if name in foreign and address in prefix:
+                yield (
+                    f"address {address} on {name} lies in {prefix}, which is routed to "
+                    f"{end.peer_host}: remove it, or give the tunnel another prefix"
+                )
+        for route in state.routes:
+            if route.destination == str(prefix) and route.device in foreign.keys() - {"lo"}:
+                yield (
+                    f"{prefix}, which is to be routed to {end.peer_host}, is routed to "
+                    f"{route.device} already: remove that route, or give the tunnel another prefix"
+                )
+
+
+def of_lans(node: Node, state: HostState) -> Iterable[str]:
+    """Networks behind a client: an interface that isn't there, an address that somebody gave it."""
+    added = {addition.line for addition in additions.remembered(state)}
+    for lan in node.lans:
+        if lan.interface not in state.links:
+            there = ", ".join(sorted(state.links.keys() - owned_interfaces(state)))
+            yield f"`lan` {lan.interface}: there is no such interface (it has {there})"
+            continue
+        if state.sysctls.get(f"net/ipv6/conf/{lan.interface}/disable_ipv6") == "1":
+            yield (
+                f"`lan` {lan.interface}: net.ipv6.conf.{lan.interface}.disable_ipv6 is 1: "
+                "set it to 0, and where it is kept"
+            )
+        holder = state.addresses.get(lan.address.ip)
+        if holder and additions.address(str(lan.address), holder).line not in added:
+            yield (
+                f"`lan` {lan.interface}: address {lan.address.ip} is on {holder} already, and "
+                "Culvert didn't put it there: remove it, or leave `lan` out"
+            )
 
 
 def _same_endpoints(end: End, foreign: dict[str, Link]) -> Iterable[str]:

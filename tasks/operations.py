@@ -31,7 +31,7 @@ def converge() -> Commands:
         return
     yield StringCommand("sh", "-s", _stdin=found.changes.script())
     try:
-        after = plan(node, facts.read(host, sorted({end.remote for end in node.upstreams})))
+        after = plan(node, facts.read(host, node))
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:

@@ -3,18 +3,17 @@
 The plan is the one source of both the diff that a dry run prints and the script that a run applies.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from netaddr import IPAddress
 
-from tasks import kernel, managers, obstacles, sysctls
+from tasks import additions, advertisements, by_hand, kernel, managers, obstacles, sysctls
 from tasks.changes import Changes, FileChange, Step
 from tasks.managers.manager import Manager, Site
-from tasks.model import Node
+from tasks.model import End, Node
 from tasks.obstacles import ObstacleError
-from tasks.state import File, HostState
+from tasks.state import File, HostState, Link
 
 
 @dataclass(frozen=True)
@@ -36,28 +35,47 @@ def plan(node: Node, state: HostState) -> Plan:
         return _removal(node, state)
     _stop(obstacles.of_user(state))
     _stop(obstacles.of_kernel(state))
-    _stop(obstacles.of_ends(node, state))
+    _stop(
+        [
+            *by_hand.obstacles(node, state),
+            *obstacles.of_ends(node, state),
+            *obstacles.of_lans(node, state),
+            *advertisements.obstacles(node, state),
+        ]
+    )
     site = Site(node, _external_interface(node, state))
     manager, evidence = _manager(site, state)
     settings = sysctls.wanted(site, state)
-    _stop(manager.obstacles(state, site))
+    added = additions.wanted(site)
+    _stop([*_unheld_lans(site, manager, state), *manager.obstacles(state, site)])
     _stop(obstacles.of_sysctls(state, settings))
-    files = _file_changes(state, manager.files(site, state) | sysctls.files(settings, state))
+    files = _file_changes(
+        state,
+        manager.files(site, state)
+        | sysctls.files(settings, state)
+        | additions.files(added)
+        | advertisements.files(node),
+    )
+    changed = [change.path for change in files]
+    staged = {change.path: change.staged for change in files if change.after is not None}
+    leaving = _leaving(node, manager, state)
+    new = [end for end in site.ends if end.interface not in state.links or end.interface in leaving]
     changes = Changes(
         host=node.host,
         files=files,
-        checks=tuple(manager.checks({c.path: c.staged for c in files if c.after is not None})),
-        removals=tuple(_removals(node, state)),
+        checks=(*manager.checks(staged), *advertisements.checks(staged)),
+        removals=(
+            *advertisements.stopping(node, state),
+            *additions.taking_back(added, state),
+            *_removals(leaving, state),
+        ),
         steps=(
             *sysctls.steps(settings, node, state),
-            *_manager_steps(site, manager, state, [change.path for change in files]),
-            *(
-                step
-                for end in site.ends
-                if end.interface in state.links
-                for step in kernel.mending(end, state)
-            ),
-            *_proxy_steps({(address, site.external_interface) for address in site.proxied}, state),
+            *_creations(new, manager, state),
+            *manager.refresh(site, state, changed),
+            *(step for end in site.ends if end not in new for step in kernel.mending(end, state)),
+            *additions.making(added, state),
+            *advertisements.starting(node, state, changed),
         ),
     )
     return Plan(node, site, f"{manager.name} holds {site.external_interface}: {evidence}", changes)
@@ -66,14 +84,20 @@ def plan(node: Node, state: HostState) -> Plan:
 def _removal(node: Node, state: HostState) -> Plan:
     if state.files:
         _stop(obstacles.of_user(state))
+    files = _file_changes(state, {})
+    leaving = _leaving(node, None, state)
     changes = Changes(
         host=node.host,
-        files=_file_changes(state, {}),
-        removals=tuple(_removals(node, state)),
+        files=files,
+        removals=(
+            *advertisements.stopping(node, state),
+            *additions.taking_back((), state),
+            *_removals(leaving, state),
+        ),
         steps=(
             *sysctls.steps({}, node, state),
-            *_proxy_steps(set(), state),
-            *kernel.unloading(obstacles.owned_interfaces(state), state),
+            *advertisements.starting(node, state, [change.path for change in files]),
+            *kernel.unloading(leaving, state),
         ),
     )
     return Plan(node, None, "nothing is declared for it", changes)
@@ -100,13 +124,23 @@ def _external_interface(node: Node, state: HostState) -> str:
         for route in state.default_routes():
             if route.device in state.links and route.device not in tunnels:
                 return route.device
-        raise ObstacleError(
-            [
-                "it has no IPv6 default route, so it can't serve tunnels; if it has native IPv6 "
-                "all the same, name its interface in `tunnel_server.external_interface`"
-            ]
-        )
-    remote = node.ends[0].remote
+        if not any(end.default_route for end in node.ends):
+            raise ObstacleError(
+                [
+                    "it has no IPv6 default route, so it can't serve tunnels; if it has native "
+                    "IPv6 all the same, name its interface in `tunnel_server.external_interface`"
+                ]
+            )
+        if node.proxied:
+            raise ObstacleError(
+                [
+                    f"it has no IPv6 of its own, so nobody on its link looks for "
+                    f"{node.server.prefix}: have that routed to it, and set "
+                    "`tunnel_server.on_link` to False"
+                ]
+            )
+        # IPv6 comes through a tunnel here, and IPv4 leads to that.
+    remote = node.upstreams[0].remote
     if remote not in state.ipv4_devices:
         raise ObstacleError([f"it has no route to its tunnel server's {remote}"])
     return state.ipv4_devices[remote]
@@ -127,6 +161,15 @@ def _manager(site: Site, state: HostState) -> tuple[Manager, str]:
     )
 
 
+def _unheld_lans(site: Site, manager: Manager, state: HostState) -> Iterable[str]:
+    for lan in site.lans:
+        if manager.evidence(state, lan.interface) is None:
+            yield (
+                f"`lan` {lan.interface}: {manager.name} doesn't hold it, so nothing would keep "
+                f"{lan.address} there; looked for: {manager.looked_for}"
+            )
+
+
 # --- What lies between -----------------------------------------------------------------------
 
 
@@ -138,56 +181,49 @@ def _file_changes(state: HostState, files: dict[str, File]) -> tuple[FileChange,
     )
 
 
-def _removals(node: Node, state: HostState) -> Iterable[Step]:
-    """Tunnels that Culvert made and that are no longer declared."""
+def _leaving(node: Node, manager: Manager | None, state: HostState) -> Mapping[str, Manager]:
+    """The tunnels of Culvert's that must go, each with the manager that has it.
+
+    What is no longer declared, what another manager is to have, and what has the two IPv4
+    addresses that another tunnel is to have: the kernel allows one tunnel for each pair.
+    """
     declared = {end.interface for end in node.ends}
+    wanted: dict[tuple[IPAddress | None, IPAddress | None], str] = {
+        (end.local, end.remote): end.interface for end in node.ends
+    }
+    leaving = {}
     for path in state.files:
-        for manager in managers.MANAGERS:
-            interface = manager.defines(path)
-            link = state.links.get(interface) if interface else None
-            # Whatever else has the name by now is none of Culvert's.
-            if link is None or link.kind != "sit" or interface in declared:
+        for holder in managers.MANAGERS:
+            interface = holder.defines(path)
+            if interface is None:
                 continue
-            gone = f"[ ! -e /sys/class/net/{link.name} ]"
+            link = state.links.get(interface, _NO_LINK)
+            stays = interface in declared and holder is manager
+            if not stays or wanted.get((link.local, link.remote), interface) != interface:
+                leaving[interface] = holder
+    return leaving
+
+
+_NO_LINK = Link(name="", kind=None, is_up=False, mtu=0)
+
+
+def _removals(leaving: Mapping[str, Manager], state: HostState) -> Iterable[Step]:
+    for interface, holder in leaving.items():
+        link = state.links.get(interface)
+        if link is None:
+            yield Step((), tuple(holder.remove(interface)))
+        elif link.kind == "sit":
+            # Whatever else has the name by now is none of Culvert's.
+            gone = f"[ ! -e /sys/class/net/{interface} ]"
             yield Step(
                 shown=(f"-{kernel.link_line(link)}",),
-                commands=(
-                    *manager.remove(link.name),
-                    f"{gone} || ip link delete {link.name}",
-                ),
+                commands=(*holder.remove(interface), f"{gone} || ip link delete {interface}"),
             )
 
 
-def _manager_steps(
-    site: Site, manager: Manager, state: HostState, changed_paths: list[str]
-) -> Iterable[Step]:
-    absent = site.absent(state)
-    for index, end in enumerate(absent):
+def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterable[Step]:
+    for index, end in enumerate(new):
         shown = list(kernel.creation_lines(end))
         if index == 0 and "sit0" not in state.links:
             shown.append("+link sit0: the kernel's own, down, comes with its sit module")
         yield Step(tuple(shown), tuple(manager.create(end)))
-    yield from manager.refresh(site, state, changed_paths)
-
-
-def _proxy_steps(wanted: set[tuple[IPAddress, str]], state: HostState) -> Iterable[Step]:
-    for address, device in sorted(_owned_proxies(state) & state.proxies - wanted):
-        yield Step(
-            (f"-proxy entry {address} dev {device}",),
-            (f"ip -6 neighbour delete proxy {address} dev {device}",),
-        )
-    for address, device in sorted(wanted - state.proxies):
-        yield Step(
-            (f"+proxy entry {address} dev {device}",),
-            # Adding one that is there returns 0: networkd may have been quicker.
-            (f"ip -6 neighbour add proxy {address} dev {device}",),
-        )
-
-
-def _owned_proxies(state: HostState) -> set[tuple[IPAddress, str]]:
-    """The entries that files of Culvert on the host bring back, so the ones that it made."""
-    return {
-        (IPAddress(address), device)
-        for file in state.files.values()
-        for address, device in re.findall(r"proxy (\S+) dev (\S+)", file.text)
-    }

@@ -58,9 +58,31 @@ def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
             f"{probe} is routed into {end.interface}",
             _seen(f"ip -6 route get {probe} from {end.address}", f"grep -w {end.interface}"),
         )
+    for prefix in () if end.is_client else end.tunnel.routed_prefixes:
+        yield Check(
+            f"{prefix} is routed into {end.interface}",
+            _seen(f"ip -6 route show {prefix}", f"grep -w {end.interface}"),
+        )
+    if end.is_client:
+        yield from _of_networks(end)
     if end.default_route or not end.is_client:
         # From the server's own tunnel address: the answer comes only if that one is proxied too.
         yield Check(f"{probe} on the Internet answers {end.address}", _ping(end, str(probe)))
+
+
+def _of_networks(end: End) -> Iterable[Check]:
+    for prefix in end.tunnel.routed_prefixes:
+        yield Check(
+            f"what {prefix} has no use for is unreachable, and goes back to nobody",
+            _seen(f"ip -6 route show type unreachable {prefix}", f"grep -wF {prefix}"),
+        )
+    if end.default_route:
+        probe = end.tunnel.server.probe_address
+        for lan in end.tunnel.lans:
+            yield Check(
+                f"{probe} on the Internet answers {lan.address.ip} on {lan.interface}",
+                f"reach {lan.address.ip} {probe}",
+            )
 
 
 def _ping(end: End, target: str) -> str:

@@ -9,10 +9,9 @@ from tasks.survey import declared, survey
 def remove() -> None:
     """Leave this host as it was before its first run, clients before the servers they use."""
     broker = declared(inventory)
-    found = survey(broker.emptied()).plans.get(host.name)
-    is_server = broker.nodes[host.name].server is not None
-    if found and not is_server:
-        operations.converge(name="Remove Culvert from clients")
-    operations.barrier(name="Wait for all clients")
-    if found and is_server:
-        operations.converge(name="Remove Culvert from servers")
+    found = survey(broker.emptied())
+    for stage, names in enumerate(host.loop(reversed(broker.stages))):
+        who = "servers" if stage == len(broker.stages) - 1 else "clients"
+        if host.name in names and host.name in found.plans:
+            operations.converge(name=f"Remove Culvert from {who}")
+        operations.barrier(name=f"Wait for {who}")

@@ -11,18 +11,34 @@ from typing import Any
 
 from netaddr import IPAddress
 
+from tasks.model import Node
+
 # The folders where files of Culvert may lie, whatever manager wrote them.
 FOLDERS = (
+    "/etc/culvert",
     "/etc/network/interfaces.d",
     "/etc/netplan",
     "/etc/networkd-dispatcher",
     "/etc/systemd/network",
+    "/etc/systemd/system",
     "/etc/sysctl.d",
     "/var/lib/culvert",
 )
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
 FOLDER = "culvert"
+
+# Where people set up a tunnel by hand.
+PLACES = (
+    "/etc/network/interfaces",
+    "/etc/network/interfaces.d",
+    "/etc/netplan",
+    "/etc/networkd-dispatcher",
+    "/etc/network/if-up.d",
+    "/etc/systemd/network",
+    "/etc/sysctl.conf",
+    "/etc/rc.local",
+)
 
 _MARK = "@@ culvert "
 
@@ -62,6 +78,7 @@ class Route:
     device: str
     protocol: str
     metric: int
+    type: str = "unicast"
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,24 @@ class NetworkdLink:
 
     state: str
     network_file: str | None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a service: whether it is there, runs now, and starts at boot."""
+
+    is_loaded: bool
+    is_active: bool
+    is_enabled: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file that Culvert didn't write, counted from 1."""
+
+    path: str
+    number: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -91,11 +126,15 @@ class HostState:
     # Interfaces that ifupdown says are up, and the patterns that its main file includes.
     ifupdown: frozenset[str] = frozenset()
     ifupdown_sources: tuple[str, ...] = ()
-    # networkd-dispatcher.service is installed, and started.
-    dispatcher_is_loaded: bool = False
-    dispatcher_is_active: bool = False
+    # By name: networkd-dispatcher's, radvd's own, and Culvert's.
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    # Whether radvd is installed, and the interfaces that its own configuration names.
+    has_radvd: bool = False
+    radvd_interfaces: frozenset[str] = frozenset()
     # The kernel's sit driver can be unloaded.
     sit_is_module: bool = False
+    # Lines of other people's files that may speak of one of the host's tunnels.
+    lines: tuple[Line, ...] = ()
 
     @property
     def addresses(self) -> dict[IPAddress, str]:
@@ -123,7 +162,10 @@ section files
 find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' \) -print0 2>/dev/null |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
-section routes; ip -6 -json route show default; ip -6 -json route show proto kernel
+section routes
+ip -6 -json route show default
+# Not a routing daemon's, of which there may be very many.
+for protocol in kernel boot static; do ip -6 -json route show proto $protocol; done
 section proxies; ip -6 -json neighbour show proxy
 section devices
 for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
@@ -140,23 +182,43 @@ if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; t
 fi
 section ifupdown; if has ifquery; then ifquery --state 2>/dev/null; fi
 section ifupdown-sources; grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null
-section dispatcher
+section units
 if has systemctl; then
-    systemctl show --property=LoadState,ActiveState networkd-dispatcher.service 2>/dev/null
+    systemctl show --property=Id,LoadState,ActiveState,UnitFileState networkd-dispatcher.service \
+        radvd.service $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+fi
+section radvd
+if has radvd; then
+    echo installed; sed -n 's/^[[:space:]]*interface[[:space:]]*\([^[:space:]{]*\).*/\1/p' \
+        /etc/radvd.conf 2>/dev/null
 fi
 section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section lines
+grep -rnHE --exclude='@OWNED@*' -f - @PLACES@ 2>/dev/null <<'@@'
+@PATTERNS@
+@@
 section end
 """
 
 
-def script(remotes: Iterable[IPAddress]) -> str:
-    """The shell script that reads a host; `remotes` are IPv4 addresses to ask the route to."""
+def script(node: Node) -> str:
+    """The shell script that reads all of a host that matters to what it is to carry."""
+    remotes = sorted({end.remote for end in node.upstreams})
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(FOLDERS))
+        .replace("@PLACES@", " ".join(PLACES))
+        .replace("@PATTERNS@", "\n".join(_telling(node)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
     )
+
+
+def _telling(node: Node) -> Iterable[str]:
+    """Patterns of lines that may be about one of these tunnels: IPv6 addresses have two colons."""
+    if node.ends:
+        yield from ("proxy_ndp", ":.*:")
+        yield from (end.interface for end in node.ends)
 
 
 # --- Understanding the answer ----------------------------------------------------------------
@@ -193,9 +255,11 @@ def parse(output: str) -> HostState:
                 line.partition("=")[0] for line in sections["ifupdown"].splitlines() if line
             ),
             ifupdown_sources=tuple(sections["ifupdown-sources"].splitlines()),
-            dispatcher_is_loaded="LoadState=loaded" in sections["dispatcher"],
-            dispatcher_is_active="ActiveState=active" in sections["dispatcher"],
+            units=_units(sections["units"]),
+            has_radvd=sections["radvd"].startswith("installed"),
+            radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
             sit_is_module=bool(sections["sit"]),
+            lines=tuple(_lines(sections["lines"])),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
         raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
@@ -255,6 +319,11 @@ def _endpoint(value: str | None) -> IPAddress | None:
 
 
 def _routes(text: str) -> Iterable[Route]:
+    """Each route once: default routes were asked for by two questions."""
+    return dict.fromkeys(_each_route(text))
+
+
+def _each_route(text: str) -> Iterable[Route]:
     for entry in _json_documents(text):
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
@@ -264,6 +333,7 @@ def _routes(text: str) -> Iterable[Route]:
                 device=hop.get("dev", ""),
                 protocol=entry.get("protocol", ""),
                 metric=entry.get("metric", 0),
+                type=entry.get("type", "unicast"),
             )
 
 
@@ -293,6 +363,25 @@ def sysctl_key(path: str) -> str:
     """A path below /proc/sys as people write it, and as both sysctl and sysctl.d(5) read it."""
     # With a dot in an interface's name, only the form with slashes says what is meant.
     return path if "." in path else path.replace("/", ".")
+
+
+def _units(text: str) -> dict[str, Unit]:
+    # A block of lines for each, with an empty line between.
+    blocks = [dict(line.split("=", 1) for line in b.splitlines()) for b in text.split("\n\n") if b]
+    return {
+        block["Id"]: Unit(
+            is_loaded=block["LoadState"] == "loaded",
+            is_active=block["ActiveState"] == "active",
+            is_enabled=block["UnitFileState"] == "enabled",
+        )
+        for block in blocks
+    }
+
+
+def _lines(text: str) -> Iterable[Line]:
+    for found in text.splitlines():
+        path, number, line = found.split(":", 2)
+        yield Line(path, int(number), line)
 
 
 def _networkd(text: str) -> dict[str, NetworkdLink]:

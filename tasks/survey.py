@@ -65,8 +65,7 @@ def _look_at_all(found: Survey, state: State) -> None:
         node = found.broker.nodes[host.name]
         with ctx_config.use(state.config.copy()), ctx_host.use(host):
             try:
-                remotes = {end.remote for end in node.upstreams}
-                found.plans[host.name] = plan(node, facts.read(host, sorted(remotes)))
+                found.plans[host.name] = plan(node, facts.read(host, node))
             except ObstacleError as error:
                 found.refusals[host.name] = error.sentences
             except (UnreadableStateError, PyinfraError) as error:

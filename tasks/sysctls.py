@@ -1,4 +1,4 @@
-"""Pure: the kernel's settings that a server needs, and what they were before the first run."""
+"""Pure: the kernel's settings that forwarding needs, and what they were before the first run."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,8 +18,8 @@ _FORWARDING = "net/ipv6/conf/all/forwarding"
 
 
 def wanted(site: Site, state: HostState) -> dict[str, str]:
-    """The settings that a server needs, in the order in which they must be written."""
-    if site.node.server is None:
+    """The settings that a host needs, in the order in which they must be written."""
+    if not site.node.forwards:
         return {}
     external = site.external_interface
     settings = {}

@@ -6,9 +6,12 @@ from typing import Any
 from netaddr import IPAddress
 
 from tasks import declaration, managers
+from tasks.managers.manager import UNREACHABLE_METRIC
 from tasks.model import Broker, Node
 from tasks.plan import plan
-from tasks.state import File, HostState, Link, NetworkdLink, Route
+from tasks.state import File, HostState, Link, NetworkdLink, Route, Unit
+
+DISPATCHER = "networkd-dispatcher.service"
 
 SERVER: dict[str, Any] = {"ipv4": "198.51.100.10", "prefix": "2001:db8:1::/64"}
 CLIENT: dict[str, Any] = {"server": "fra1.example.net", "ipv4": "203.0.113.20", "number": 1}
@@ -16,16 +19,26 @@ INVENTORY: dict[str, dict[str, Any]] = {
     "fra1.example.net": {"tunnel_server": SERVER},
     "web1.example.net": {"tunnel": CLIENT},
 }
-ROLES = {"server": "fra1.example.net", "client": "web1.example.net"}
+HOSTS = {"server": "fra1.example.net", "client": "web1.example.net"}
+
+# The same with a prefix routed to the client, and a network behind it.
+LAN: dict[str, Any] = {"interface": "eth1", "address": "2001:db8:100:1::1/64"}
+ROUTED: dict[str, dict[str, Any]] = {
+    "fra1.example.net": {"tunnel_server": {**SERVER, "routed_prefixes": ["2001:db8:100::/40"]}},
+    "web1.example.net": {
+        "tunnel": {**CLIENT, "routed_prefixes": ["2001:db8:100::/48"], "lan": LAN}
+    },
+}
+ROLES = ("server", "client", "delegating-server", "routing-client")
 
 
 def rename(names: dict[str, str]) -> None:
     """Give the hosts other names, for a program that can't connect to these."""
-    tunnel = {**CLIENT, "server": names[ROLES["server"]], "server_interface": "sit-web1"}
+    tunnel = {**CLIENT, "server": names[HOSTS["server"]], "server_interface": "sit-web1"}
     server, client = INVENTORY
     INVENTORY[names[server]] = INVENTORY.pop(server)
     INVENTORY[names[client]] = {**INVENTORY.pop(client), "tunnel": tunnel}
-    ROLES.update({role: names[name] for role, name in ROLES.items()})
+    HOSTS.update({role: names[name] for role, name in HOSTS.items()})
 
 
 def broker() -> Broker:
@@ -33,16 +46,20 @@ def broker() -> Broker:
 
 
 def node(role: str) -> Node:
-    return broker().nodes[ROLES[role]]
+    """What a host of that role is to carry."""
+    inventory = ROUTED if "-" in role else INVENTORY
+    host = HOSTS[role.rpartition("-")[2]]
+    return declaration.read(inventory, managers.NAMES).nodes[host]
 
 
 def bare(manager: str, role: str) -> HostState:
     """A host before the first run: an uplink that the manager holds, nothing of Culvert."""
-    is_server = role == "server"
+    is_server = role.endswith("server")
+    inside = ("eth1",) if role == "routing-client" else ()
     addresses = ("198.51.100.10/25", "2001:db8:1::1/64") if is_server else ("203.0.113.20/25",)
     sysctls = {
         f"net/ipv6/conf/{scope}/{key}": "0"
-        for scope in ("all", "default", "eth0", "lo")
+        for scope in ("all", "default", "eth0", *inside, "lo")
         for key in ("accept_ra", "disable_ipv6", "forwarding", "proxy_ndp")
     }
     sysctls["net/ipv6/neigh/eth0/proxy_delay"] = "80"
@@ -50,19 +67,26 @@ def bare(manager: str, role: str) -> HostState:
         links={
             "lo": Link("lo", None, True, 65536, ("127.0.0.1/8", "::1/128")),
             "eth0": Link("eth0", None, True, 1500, addresses),
+            **{name: Link(name, None, True, 1500, ("fe80::1/64",)) for name in inside},
         },
         routes=(Route("default", "2001:db8:1::ffff", "eth0", "static", 1024),) if is_server else (),
         ipv4_devices={} if is_server else {IPAddress("198.51.100.10"): "eth0"},
         sysctls=sysctls,
+        has_radvd=True,
     )
     if manager == "netplan":
-        file = "/run/systemd/network/10-netplan-eth0.network"
+        folder = "/run/systemd/network"
         return replace(
-            state, networkd={"eth0": NetworkdLink("configured", file)}, dispatcher_is_loaded=True
+            state,
+            networkd={
+                name: NetworkdLink("configured", f"{folder}/10-netplan-{name}.network")
+                for name in ("eth0", *inside)
+            },
+            units={DISPATCHER: Unit(is_loaded=True, is_active=False, is_enabled=True)},
         )
     return replace(
         state,
-        ifupdown=frozenset({"lo", "eth0"}),
+        ifupdown=frozenset({"lo", "eth0", *inside}),
         ifupdown_sources=("source /etc/network/interfaces.d/*",),
     )
 
@@ -83,21 +107,32 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
         end.remote,
         end.ttl,
     )
+    links = {**state.links, end.interface: link}
     routes = [*state.routes, Route(end.connected, None, end.interface, "kernel", 256)]
+    routes += [Route(d, str(end.peer), end.interface, "static", 1024) for d in end.destinations]
+    routes += [
+        Route(str(prefix), None, "lo", "boot", UNREACHABLE_METRIC, "unreachable")
+        for prefix in node(role).routed_here
+    ]
+    units = {name: replace(unit, is_active=True) for name, unit in state.units.items()}
+    for lan in node(role).lans:
+        inside = links[lan.interface]
+        links[lan.interface] = replace(inside, addresses=(*inside.addresses, str(lan.address)))
+        units[f"60-culvert-radvd-{lan.interface}.service"] = Unit(True, True, True)
     sysctls = dict(state.sysctls)
-    if role == "server":
+    if node(role).forwards:
         for path in sysctls:
-            if path.endswith("/forwarding") or path.endswith("eth0/proxy_ndp"):
+            if path.endswith("/forwarding"):
                 sysctls[path] = "1"
+    if node(role).proxied:
+        sysctls["net/ipv6/conf/eth0/proxy_ndp"] = "1"
         sysctls["net/ipv6/neigh/eth0/proxy_delay"] = "0"
-    if end.default_route:
-        routes.append(Route("default", str(end.peer), end.interface, "static", 1024))
     return replace(
         state,
         files=files,
-        links={**state.links, end.interface: link},
+        links=links,
         routes=tuple(routes),
         sysctls=sysctls,
         proxies=frozenset((address, "eth0") for address in node(role).proxied),
-        dispatcher_is_active=manager == "netplan",
+        units=units,
     )

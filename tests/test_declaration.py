@@ -203,7 +203,7 @@ ONE_MISTAKE = [
         with_tunnel(nubmer=1),
         "web1.example.net: tunnel.nubmer is not a known key: did you mean 'number'? accepted are "
         "server, ipv4, number, server_ipv6, client_ipv6, local_ipv4, interface, "
-        "server_interface, mtu, ttl, default_route, manager",
+        "server_interface, mtu, ttl, default_route, routed_prefixes, lan, manager",
     ),
     (
         with_tunnel(routed_prefixes=["2001:db8:2::/48"]),
@@ -222,7 +222,7 @@ ONE_MISTAKE = [
         {**INVENTORY, CLIENT_HOST: {"tunnel": "fra1.example.net"}},
         "web1.example.net: tunnel = 'fra1.example.net': expected a mapping with server, ipv4, "
         "number, server_ipv6, client_ipv6, local_ipv4, interface, server_interface, mtu, ttl, "
-        "default_route, manager",
+        "default_route, routed_prefixes, lan, manager",
     ),
     (
         {**INVENTORY, "fra2": {"tunnel_server": SERVER}},

@@ -32,11 +32,11 @@ def test_the_table_shows_every_tunnel_and_what_is_free() -> None:
     }
     assert numbering.table(declaration.read(hosts, [])) == (
         "fra1: 2001:db8:1::/124, on-link\n"
-        "    number  client  on the server  on the client  interfaces\n"
-        "    2       web2    2001:db8:1::4  2001:db8:1::5  sit-web2, sit-ipv6\n"
-        "    4       web4    2001:db8:1::8  2001:db8:1::9  sit-web4, sit-ipv6\n"
-        "    7       db1     2001:db8:1::e  2001:db8:1::f  sit-db1, sit-ipv6\n"
-        "    free: 1, 3, 5 to 6"
+        "    number  client  on the server  on the client  interfaces          routed prefixes\n"
+        "    2       web2    2001:db8:1::4  2001:db8:1::5  sit-web2, sit-ipv6  -\n"
+        "    4       web4    2001:db8:1::8  2001:db8:1::9  sit-web4, sit-ipv6  -\n"
+        "    7       db1     2001:db8:1::e  2001:db8:1::f  sit-db1, sit-ipv6   -\n"
+        "    free numbers: 1, 3, 5 to 6"
     )
 
 
@@ -44,7 +44,7 @@ def test_a_full_prefix_says_so() -> None:
     hosts = inventory(1, prefix="2001:db8:1::/126", on_link=False)
     assert numbering.table(declaration.read(hosts, [])).splitlines()[0::3] == [
         "fra1: 2001:db8:1::/126, routed",
-        "    free: none",
+        "    free numbers: none",
     ]
     prefix = IPNetwork("2001:db8:1::/126")
     assert numbering.next_free(prefix, [prefix[3]]) == "2001:db8:1::/126 has no free number"

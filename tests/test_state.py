@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -10,7 +11,17 @@ import pytest
 from netaddr import IPAddress
 
 from tasks import state
-from tasks.state import File, Link, NetworkdLink, Route, UnreadableStateError, sysctl_path
+from tasks.state import (
+    File,
+    Line,
+    Link,
+    NetworkdLink,
+    Route,
+    Unit,
+    UnreadableStateError,
+    sysctl_path,
+)
+from tests.samples import node
 
 # As a Debian 12 server with netplan answers once a tunnel is deployed, cut to what matters.
 ANSWER = """Welcome! It is @@ culvert day.
@@ -31,6 +42,8 @@ ANSWER = """Welcome! It is @@ culvert day.
 @@ culvert routes
 [{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
 [{{"dst":"2001:db8:1::2/127","dev":"sit-web1","protocol":"kernel","metric":256,"flags":[]}}]
+[{{"type":"unreachable","dst":"2001:db8:100::/40","dev":"lo","metric":4294967295,"flags":[]}}]
+[{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
 
 @@ culvert proxies
 [{{"dst":"2001:db8:1::3","dev":"eth0","proxy":null}}]
@@ -55,12 +68,26 @@ eth0:1=mine
 @@ culvert ifupdown-sources
 source /etc/network/interfaces.d/*
 
-@@ culvert dispatcher
+@@ culvert units
+Id=networkd-dispatcher.service
 LoadState=loaded
 ActiveState=inactive
+UnitFileState=enabled
+
+Id=radvd.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+
+@@ culvert radvd
+installed
+eth5
 
 @@ culvert sit
 0
+
+@@ culvert lines
+/etc/rc.local:3:ip link add sit-web1: x
 
 @@ culvert end
 """
@@ -97,6 +124,7 @@ def test_everything_is_read(answer: str) -> None:
     assert found.routes == (
         Route("default", "fe80::1", "eth0", "ra", 1024),
         Route("2001:db8:1::2/127", None, "sit-web1", "kernel", 256),
+        Route("2001:db8:100::/40", None, "lo", "", 4294967295, "unreachable"),
     )
     assert found.proxies == {(IPAddress("2001:db8:1::3"), "eth0")}
     assert found.ipv4_devices == {IPAddress("203.0.113.1"): "eth0"}
@@ -108,7 +136,13 @@ def test_everything_is_read(answer: str) -> None:
     assert found.networkd["lo"] == NetworkdLink("unmanaged", None)
     assert found.ifupdown == {"eth0", "eth0:1"}
     assert found.ifupdown_sources == ("source /etc/network/interfaces.d/*",)
-    assert (found.dispatcher_is_loaded, found.dispatcher_is_active) == (True, False)
+    assert found.units == {
+        "networkd-dispatcher.service": Unit(is_loaded=True, is_active=False, is_enabled=True),
+        "radvd.service": Unit(is_loaded=False, is_active=False, is_enabled=False),
+    }
+    assert found.has_radvd
+    assert found.radvd_interfaces == {"eth5"}
+    assert found.lines == (Line("/etc/rc.local", 3, "ip link add sit-web1: x"),)
     assert found.sit_is_module
 
 
@@ -137,6 +171,7 @@ def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
 
 
 def test_the_script_is_one_that_a_posix_shell_reads() -> None:
-    script = state.script([IPAddress("198.51.100.10")])
+    script = state.script(node("client"))
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
-    assert "@FOLDERS@" not in script
+    assert not re.search(r"@[A-Z]+@", script)
+    assert "sit-ipv6" in script

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 
 from tasks.changes import Step
-from tasks.managers.manager import Site
+from tasks.managers.manager import UNREACHABLE_METRIC, Site
 from tasks.model import PREFIX_LENGTH, End
 from tasks.render import render
 from tasks.state import OWNED, File, HostState
 
 _FOLDER = "/etc/network/interfaces.d"
-# Longer than an interface name can be, so that no tunnel's file is called the same.
+# Longer than interface names can be, so that no tunnel's file is called the same.
 _EXTERNAL_INTERFACE = f"{_FOLDER}/{OWNED}-external-interface"
+_LOCAL_AREA_NETWORKS = f"{_FOLDER}/{OWNED}-local-area-networks"
 
 
 class Ifupdown:
@@ -42,19 +43,24 @@ class Ifupdown:
             )
             for end in site.ends
         }
-        if site.proxied:
+        if site.proxied or site.node.routed_here:
             files[_EXTERNAL_INTERFACE] = File(
                 render(
                     "ifupdown/external-interface",
                     interface=site.external_interface,
                     proxied=site.proxied,
+                    routed_here=site.node.routed_here,
+                    metric=UNREACHABLE_METRIC,
                 )
             )
+        if site.lans:
+            lans = render("ifupdown/local-area-networks", lans=site.lans)
+            files[_LOCAL_AREA_NETWORKS] = File(lans)
         return files
 
     def defines(self, path: str) -> str | None:
         prefix = f"{_FOLDER}/{OWNED}-"
-        if not path.startswith(prefix) or path == _EXTERNAL_INTERFACE:
+        if not path.startswith(prefix) or path in {_EXTERNAL_INTERFACE, _LOCAL_AREA_NETWORKS}:
             return None
         return path.removeprefix(prefix)
 

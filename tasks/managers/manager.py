@@ -7,8 +7,11 @@ from typing import Protocol
 from netaddr import IPAddress
 
 from tasks.changes import Step
-from tasks.model import End, Node
+from tasks.model import End, Lan, Node
 from tasks.state import File, HostState
+
+# The worst that there is: whatever else leads there is preferred.
+UNREACHABLE_METRIC = 4294967295
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class Site:
     def proxied(self) -> tuple[IPAddress, ...]:
         return self.node.proxied
 
-    def absent(self, state: HostState) -> tuple[End, ...]:
-        """The ends whose tunnel interface isn't there."""
-        return tuple(end for end in self.ends if end.interface not in state.links)
+    @property
+    def lans(self) -> tuple[Lan, ...]:
+        return self.node.lans
 
 
 class Manager(Protocol):

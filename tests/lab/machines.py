@@ -1,4 +1,4 @@
-"""Who stands where: a star, with the machine `internet` in its middle, and networks behind clients."""
+"""Who stands where: a star around the machine `internet`, and networks behind clients."""
 
 from dataclasses import dataclass
 

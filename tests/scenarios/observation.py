@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from netaddr import IPAddress
-
 from tasks import declaration, managers, plan, state
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
@@ -75,8 +73,7 @@ def observe_all(lab: Lab, names: Iterable[str] = NAMES) -> dict[str, Observation
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:
     """What a run would change on a machine, read without pyinfra."""
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
-    remotes: list[IPAddress] = [end.remote for end in node.upstreams]
-    found = state.parse(lab.machine(name).run(state.script(remotes)).stdout)
+    found = state.parse(lab.machine(name).run(state.script(node)).stdout)
     return plan.plan(node, found).changes.diff()
 
 

@@ -40,6 +40,8 @@ PLACES = (
     "/etc/rc.local",
 )
 
+_PROTOCOLS = ("kernel", "boot", "static")
+
 _MARK = "@@ culvert "
 
 
@@ -162,10 +164,11 @@ section files
 find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' \) -print0 2>/dev/null |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
-section routes
-ip -6 -json route show default
+section default-routes; ip -6 -json route show default
 # Not a routing daemon's, of which there may be very many.
-for protocol in kernel boot static; do ip -6 -json route show proto $protocol; done
+for protocol in @PROTOCOLS@; do
+    section "routes $protocol"; ip -6 -json route show proto "$protocol"
+done
 section proxies; ip -6 -json neighbour show proxy
 section devices
 for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
@@ -207,6 +210,7 @@ def script(node: Node) -> str:
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(FOLDERS))
         .replace("@PLACES@", " ".join(PLACES))
+        .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
         .replace("@PATTERNS@", "\n".join(_telling(node)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
@@ -238,7 +242,7 @@ def parse(output: str) -> HostState:
             uid=int(sections["uid"]),
             files=_files(sections["files"]),
             links={link.name: link for link in links},
-            routes=tuple(_routes(sections["routes"])),
+            routes=tuple(_routes(sections)),
             proxies=frozenset(
                 (IPAddress(entry["dst"]), entry["dev"])
                 for entry in _json_documents(sections["proxies"])
@@ -318,12 +322,16 @@ def _endpoint(value: str | None) -> IPAddress | None:
     return None if value in (None, "any", "0.0.0.0") else IPAddress(value)
 
 
-def _routes(text: str) -> Iterable[Route]:
-    """Each route once: default routes were asked for by two questions."""
-    return dict.fromkeys(_each_route(text))
+def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
+    """Each route once: default routes were asked for twice."""
+    # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
+    found = [*_routes_of(sections["default-routes"], "boot")]
+    for protocol in _PROTOCOLS:
+        found += _routes_of(sections[f"routes {protocol}"], protocol)
+    return dict.fromkeys(found)
 
 
-def _each_route(text: str) -> Iterable[Route]:
+def _routes_of(text: str, protocol: str) -> Iterable[Route]:
     for entry in _json_documents(text):
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
@@ -331,7 +339,7 @@ def _each_route(text: str) -> Iterable[Route]:
                 destination=entry["dst"],
                 gateway=hop.get("gateway"),
                 device=hop.get("dev", ""),
-                protocol=entry.get("protocol", ""),
+                protocol=entry.get("protocol", protocol),
                 metric=entry.get("metric", 0),
                 type=entry.get("type", "unicast"),
             )

@@ -39,11 +39,19 @@ ANSWER = """Welcome! It is @@ culvert day.
 "local":"198.51.100.10","ttl":255,"pmtudisc":true}}}},
 "addr_info":[{{"family":"inet6","local":"2001:db8:1::2","prefixlen":127}}]}}]
 
-@@ culvert routes
-[{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
-[{{"dst":"2001:db8:1::2/127","dev":"sit-web1","protocol":"kernel","metric":256,"flags":[]}}]
-[{{"type":"unreachable","dst":"2001:db8:100::/40","dev":"lo","metric":4294967295,"flags":[]}}]
-[{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
+@@ culvert default-routes
+[{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}},
+{{"dst":"default","gateway":"fe80::2","dev":"eth0","metric":2048,"flags":[]}}]
+
+@@ culvert routes kernel
+[{{"dst":"2001:db8:1::2/127","dev":"sit-web1","metric":256,"flags":[]}}]
+
+@@ culvert routes boot
+[{{"type":"unreachable","dst":"2001:db8:100::/40","dev":"lo","metric":4294967295,"flags":[]}},
+{{"dst":"default","gateway":"fe80::2","dev":"eth0","metric":2048,"flags":[]}}]
+
+@@ culvert routes static
+
 
 @@ culvert proxies
 [{{"dst":"2001:db8:1::3","dev":"eth0","proxy":null}}]
@@ -123,8 +131,9 @@ def test_everything_is_read(answer: str) -> None:
     }
     assert found.routes == (
         Route("default", "fe80::1", "eth0", "ra", 1024),
+        Route("default", "fe80::2", "eth0", "boot", 2048),
         Route("2001:db8:1::2/127", None, "sit-web1", "kernel", 256),
-        Route("2001:db8:100::/40", None, "lo", "", 4294967295, "unreachable"),
+        Route("2001:db8:100::/40", None, "lo", "boot", 4294967295, "unreachable"),
     )
     assert found.proxies == {(IPAddress("2001:db8:1::3"), "eth0")}
     assert found.ipv4_devices == {IPAddress("203.0.113.1"): "eth0"}

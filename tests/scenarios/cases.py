@@ -1,11 +1,12 @@
 """Which server with which client, and the inventories for them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from netaddr import IPAddress, IPNetwork
 
 from tests.lab.access import ssh_data
-from tests.lab.machines import FAR_ADDRESS, HOSTS, ipv4_of
+from tests.lab.machines import FAR_ADDRESS, HOSTS, ROUTED_PREFIXES, ipv4_of
 from tests.lab.places import Place
 from tests.runs import Hosts
 
@@ -48,21 +49,87 @@ NAMES = tuple(machine.name for machine in HOSTS)
 
 def inventory(pairing: str, user: str = "root") -> Hosts:
     """The hosts of a pairing, as they would stand in an inventory file."""
-    place = Place.from_environment()
-    ssh = {machine.name: ssh_data(machine, place, user) for machine in HOSTS}
     hosts: Hosts = []
     for case in PAIRINGS[pairing]:
-        server = {
-            "ipv4": ipv4_of(case.server),
-            "prefix": PREFIXES[case.server],
-            "probe_address": FAR_ADDRESS,
-        }
         tunnel = {
             "server": case.server,
             "ipv4": ipv4_of(case.client),
             "number": 1,
             "server_interface": case.server_interface,
         }
-        hosts.append((case.server, {**ssh[case.server], "tunnel_server": server}))
-        hosts.append((case.client, {**ssh[case.client], "tunnel": tunnel}))
-    return hosts
+        hosts.append((case.server, {"tunnel_server": _server(case.server)}))
+        hosts.append((case.client, {"tunnel": tunnel}))
+    return _reached_by_ssh(hosts, user)
+
+
+# The networks behind the clients, and the card of `lan-host` in each.
+LANS = {
+    "client-ifupdown": ("2001:db8:101:7::1/64", "eth0"),
+    "client-netplan": ("2001:db8:200:1::1/64", "eth1"),
+}
+
+
+def broker() -> Hosts:
+    """Every client and the second server on the first, every client on the second server too.
+
+    Each client has a prefix routed to it by the server that is its way to the Internet.
+    """
+
+    def tunnel(server: str, client: str, number: int, **more: Any) -> dict[str, Any]:
+        short = client.replace("client-", "").replace("server-", "up-")
+        ipv4 = ipv4_of(client)
+        name = f"sit-{short}"
+        return {"server": server, "ipv4": ipv4, "number": number, "server_interface": name, **more}
+
+    def lan(client: str) -> dict[str, Any]:
+        return {"interface": "eth1", "address": LANS[client][0]}
+
+    first, second = PREFIXES
+    second_way = {"default_route": False, "interface": "sit-second"}
+    hosts: Hosts = [
+        (first, {"tunnel_server": {**_server(first), "routed_prefixes": [ROUTED_PREFIXES[first]]}}),
+        (
+            second,
+            {
+                "tunnel_server": {**_server(second), "routed_prefixes": [ROUTED_PREFIXES[second]]},
+                "tunnel": tunnel(first, second, 3, default_route=False),
+            },
+        ),
+        (
+            "client-ifupdown",
+            {
+                "tunnel": [
+                    tunnel(
+                        *(first, "client-ifupdown", 1),
+                        routed_prefixes=["2001:db8:101::/48"],
+                        lan=lan("client-ifupdown"),
+                    ),
+                    tunnel(second, "client-ifupdown", 2, **second_way),
+                ]
+            },
+        ),
+        (
+            "client-netplan",
+            {
+                "tunnel": [
+                    tunnel(
+                        *(second, "client-netplan", 1),
+                        routed_prefixes=["2001:db8:200:1::/64"],
+                        lan=lan("client-netplan"),
+                    ),
+                    tunnel(first, "client-netplan", 2, **second_way),
+                ]
+            },
+        ),
+    ]
+    return _reached_by_ssh(hosts)
+
+
+def _server(name: str) -> dict[str, Any]:
+    return {"ipv4": ipv4_of(name), "prefix": PREFIXES[name], "probe_address": FAR_ADDRESS}
+
+
+def _reached_by_ssh(hosts: Hosts, user: str = "root") -> Hosts:
+    place = Place.from_environment()
+    machines = {machine.name: machine for machine in HOSTS}
+    return [(name, {**ssh_data(machines[name], place, user), **data}) for name, data in hosts]

@@ -207,8 +207,8 @@ ONE_MISTAKE = [
     ),
     (
         with_tunnel(routed_prefixes=["2001:db8:2::/48"]),
-        "web1.example.net: tunnel.routed_prefixes = ['2001:db8:2::/48']: this version deploys no "
-        "routed prefixes; leave the key out",
+        "web1.example.net: tunnel.routed_prefixes[0] = '2001:db8:2::/48': not in the "
+        "`routed_prefixes` of fra1.example.net (it has none)",
     ),
     (
         with_tunnel(mtu=1279),

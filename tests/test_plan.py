@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from tasks import managers, sysctls
+from tasks import additions, managers, sysctls
 from tasks.model import Node
 from tasks.plan import plan
 from tasks.state import File, HostState, Link, NetworkdLink, Route
@@ -226,9 +226,8 @@ def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command
     old = Link("sit-old", "sit", True, 1480, (), IPAddress("198.51.100.10"), None, 64)
     state = replace(
         state,
-        files={**state.files, path: File("neighbour add proxy 2001:db8:1::9 dev eth0\n")},
+        files={**state.files, path: File("")},
         links={**state.links, "sit-old": old},
-        proxies=state.proxies | {(IPAddress("2001:db8:1::9"), "eth0")},
     )
     changes = plan(node("server"), state).changes
     assert [(change.path, change.after) for change in changes.files] == [(path, None)]
@@ -237,9 +236,12 @@ def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command
         "-link sit-old: sit local 198.51.100.10 remote any ttl 64 mtu 1480 up",
     )
     assert removal.commands[0] == command
-    assert "-proxy entry 2001:db8:1::9 dev eth0" in running(state, "server")
     another = replace(state, links={**state.links, "sit-old": replace(old, kind="dummy")})
     assert plan(node("server"), another).changes.removals == ()
+    # Gone by hand: what its manager made of it must go all the same.
+    absent = replace(state, links={n: link for n, link in state.links.items() if n != "sit-old"})
+    (removal,) = plan(node("server"), absent).changes.removals
+    assert (removal.shown, removal.commands) == ((), (command,))
 
 
 @each_manager_and_role
@@ -251,11 +253,12 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
     changes = plan(nothing, state).changes
     assert {change.path for change in changes.files} == set(state.files)
     assert all(change.after is None for change in changes.files)
-    (removal,) = changes.removals
+    commands = [command for step in changes.removals for command in step.commands]
     interface = node(role).ends[0].interface
-    assert removal.commands[-1] == (
-        f"[ ! -e /sys/class/net/{interface} ] || ip link delete {interface}"
-    )
+    assert commands[-1] == f"[ ! -e /sys/class/net/{interface} ] || ip link delete {interface}"
+    added = state.files[additions.FILE].text.splitlines() if additions.FILE in state.files else []
+    taken_back = [line for step in changes.removals for line in step.shown]
+    assert {f"-{line}" for line in added if not line.startswith("#")} <= {*taken_back}
     assert changes.steps[-1].commands == ("modprobe -r sit",)
     # A tunnel of somebody else's needs the module.
     foreign = {**state.links, "he-ipv6": replace(sit0, name="he-ipv6")}
@@ -266,8 +269,8 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
 def test_folders_go_with_their_last_file_where_culvert_brought_them() -> None:
     nothing = Node(node("server").host, None, None, ())
     script = plan(nothing, deployed("netplan", "server")).changes.script()
-    folders = [line.split()[-1] for line in script.splitlines() if line.startswith("rmdir --")]
-    assert folders == [
+    lines = [line.split() for line in script.splitlines() if line.startswith("rmdir --")]
+    assert sorted({line[-1] for line in lines}) == [
         "/etc/networkd-dispatcher/configured.d",
         "/etc/systemd/network/10-netplan-eth0.network.d",
         "/var/lib/culvert",

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from netaddr import IPAddress, IPNetwork
+from netaddr import EUI, IPAddress, IPNetwork
 
 from tests.lab.access import ssh_data
-from tests.lab.machines import FAR_ADDRESS, HOSTS, ROUTED_PREFIXES, ipv4_of
+from tests.lab.machines import FAR_ADDRESS, HOSTS, LAN_HOST, ROUTED_PREFIXES, ipv4_of
 from tests.lab.places import Place
 from tests.runs import Hosts
 
@@ -47,8 +47,15 @@ PAIRINGS = {
 NAMES = tuple(machine.name for machine in HOSTS)
 
 
-def inventory(pairing: str, user: str = "root") -> Hosts:
-    """The hosts of a pairing, as they would stand in an inventory file."""
+def inventory(name: str, user: str = "root") -> Hosts:
+    """The hosts of a pairing or of the `broker`, as they would stand in an inventory file."""
+    hosts = _broker() if name == "broker" else _pairing(name)
+    place = Place.from_environment()
+    machines = {machine.name: machine for machine in HOSTS}
+    return [(name, {**ssh_data(machines[name], place, user), **data}) for name, data in hosts]
+
+
+def _pairing(pairing: str) -> Hosts:
     hosts: Hosts = []
     for case in PAIRINGS[pairing]:
         tunnel = {
@@ -59,17 +66,32 @@ def inventory(pairing: str, user: str = "root") -> Hosts:
         }
         hosts.append((case.server, {"tunnel_server": _server(case.server)}))
         hosts.append((case.client, {"tunnel": tunnel}))
-    return _reached_by_ssh(hosts, user)
+    return hosts
 
 
-# The networks behind the clients, and the card of `lan-host` in each.
-LANS = {
-    "client-ifupdown": ("2001:db8:101:7::1/64", "eth0"),
-    "client-netplan": ("2001:db8:200:1::1/64", "eth1"),
-}
+@dataclass(frozen=True)
+class Lan:
+    """A network behind a client: the client's address there, and the card of `lan-host` in it."""
+
+    client: str
+    address: str
+    card: str
+
+    @property
+    def host_ipv6(self) -> IPAddress:
+        """The address that `lan-host` makes of the prefix and its card's hardware address."""
+        number = int(self.card.removeprefix("eth"))
+        mac = EUI(LAN_HOST.mac(number))
+        return mac.ipv6(int(IPNetwork(self.address).network))
 
 
-def broker() -> Hosts:
+LANS = (
+    Lan("client-ifupdown", "2001:db8:101:7::1/64", "eth0"),
+    Lan("client-netplan", "2001:db8:200:1::1/64", "eth1"),
+)
+
+
+def _broker() -> Hosts:
     """Every client and the second server on the first, every client on the second server too.
 
     Each client has a prefix routed to it by the server that is its way to the Internet.
@@ -82,11 +104,12 @@ def broker() -> Hosts:
         return {"server": server, "ipv4": ipv4, "number": number, "server_interface": name, **more}
 
     def lan(client: str) -> dict[str, Any]:
-        return {"interface": "eth1", "address": LANS[client][0]}
+        address = next(lan.address for lan in LANS if lan.client == client)
+        return {"interface": "eth1", "address": address}
 
     first, second = PREFIXES
     second_way = {"default_route": False, "interface": "sit-second"}
-    hosts: Hosts = [
+    return [
         (first, {"tunnel_server": {**_server(first), "routed_prefixes": [ROUTED_PREFIXES[first]]}}),
         (
             second,
@@ -122,14 +145,7 @@ def broker() -> Hosts:
             },
         ),
     ]
-    return _reached_by_ssh(hosts)
 
 
 def _server(name: str) -> dict[str, Any]:
     return {"ipv4": ipv4_of(name), "prefix": PREFIXES[name], "probe_address": FAR_ADDRESS}
-
-
-def _reached_by_ssh(hosts: Hosts, user: str = "root") -> Hosts:
-    place = Place.from_environment()
-    machines = {machine.name: machine for machine in HOSTS}
-    return [(name, {**ssh_data(machines[name], place, user), **data}) for name, data in hosts]

@@ -9,7 +9,7 @@ from tasks import declaration, managers, plan, state
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
 from tests.runs import Hosts
-from tests.scenarios.cases import NAMES, Case
+from tests.scenarios.cases import NAMES, Case, Lan
 
 # One command, since each costs an emulated machine a quarter of a second. Not every host has
 # a folder of networkd's generated files, or of Culvert's; lifetimes count down, and a router's
@@ -17,6 +17,7 @@ from tests.scenarios.cases import NAMES, Case
 _SCRIPT = r"""
 folders="/etc $(ls -d /run/systemd/network /var/lib/culvert 2>/dev/null)"
 find $folders -xdev \( -type f -o -type d \) -printf '%y %04m %p\n'
+find $folders -xdev -type l -printf '%p -> %l\n'
 find $folders -xdev -type f -exec md5sum {} +
 echo @@; sysctl -a --pattern '^net.ipv6.(conf|neigh)' 2>/dev/null
 echo @@; ip -json link show
@@ -86,6 +87,23 @@ def assert_traffic(lab: Lab, case: Case, seconds: float = 30) -> None:
         internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {address}", seconds)
     for name, address in ((case.client, case.client_ipv6), (case.server, case.server_ipv6)):
         lab.machine(name).run(f"ping -6 -n -c 3 -i 0.2 -W 2 -I {address} {FAR_ADDRESS}")
+
+
+def assert_all_flow(lab: Lab, hosts: Hosts, seconds: float = 30) -> None:
+    """The Internet host is answered by both ends of every tunnel of an inventory."""
+    internet = lab.machine("internet")
+    internet.run("ip -6 neighbour flush all")
+    for tunnel in declaration.read(dict(hosts), managers.NAMES).tunnels:
+        for address in (tunnel.client_ipv6, tunnel.server_ipv6):
+            internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {address}", seconds)
+
+
+def assert_lan(lab: Lab, lan: Lan, seconds: float = 30) -> None:
+    """The host behind a client reaches the Internet host and is reached from it."""
+    host, internet = lab.machine("lan-host"), lab.machine("internet")
+    there = f"ping -6 -n -c 1 -W 2 -I {lan.card} {FAR_ADDRESS}"
+    host.wait_for(f"ip -6 address show dev {lan.card} | grep {lan.host_ipv6} && {there}", seconds)
+    internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {lan.host_ipv6}", seconds)
 
 
 def assert_tcp(lab: Lab, case: Case) -> None:

@@ -1,0 +1,152 @@
+"""What is declared anew arrives on live tunnels, and every other tunnel goes on undisturbed."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import runs
+from tests.lab.lab import Lab, LabMachine
+from tests.lab.machines import ipv4_of
+from tests.runs import Hosts
+from tests.scenarios.cases import LANS, NAMES, Lan, inventory
+from tests.scenarios.conftest import Deploy
+from tests.scenarios.observation import assert_all_flow, assert_lan, pending
+
+Data = dict[str, dict[str, Any]]
+
+# The tunnels that are not the clients' way to the Internet, by the client's interface.
+OTHERS = {
+    "client-ifupdown": ("sit-second", "2001:db8:2::4"),
+    "client-netplan": ("sit-second", "2001:db8:1::4"),
+    "server-netplan": ("sit-ipv6", "2001:db8:1::6"),
+}
+
+
+def own(hosts: Data, client: str) -> dict[str, Any]:
+    """The tunnel that is a client's way to the Internet."""
+    tunnel: dict[str, Any] = hosts[client]["tunnel"][0]
+    return tunnel
+
+
+CLIENTS = ("client-ifupdown", "client-netplan")
+
+
+def first_server_moves_and_a_number_changes(hosts: Data) -> None:
+    hosts["server-ifupdown"]["tunnel_server"]["ipv4"] = ipv4_of("server-ifupdown", index=1)
+    own(hosts, "client-netplan")["number"] = 9
+
+
+def second_server_moves_and_a_number_changes(hosts: Data) -> None:
+    hosts["server-netplan"]["tunnel_server"]["ipv4"] = ipv4_of("server-netplan", index=1)
+    own(hosts, "client-ifupdown")["number"] = 9
+
+
+def clients_move_and_packets_change(hosts: Data) -> None:
+    for client in CLIENTS:
+        own(hosts, client).update(ipv4=ipv4_of(client, index=1), mtu=1400, ttl=64)
+
+
+def interfaces_get_other_names(hosts: Data) -> None:
+    for client in CLIENTS:
+        own(hosts, client).update(interface="six", server_interface="to-them")
+
+
+def prefixes_come_and_go(hosts: Data) -> None:
+    own(hosts, "client-ifupdown")["routed_prefixes"].append("2001:db8:102:100::/56")
+    own(hosts, "client-ifupdown")["lan"]["address"] = "2001:db8:102:101::1/64"
+    del own(hosts, "client-netplan")["routed_prefixes"]
+    del own(hosts, "client-netplan")["lan"]
+
+
+def a_client_goes_and_another_takes_the_other_way(hosts: Data) -> None:
+    del hosts["client-ifupdown"]
+    first, second = hosts["client-netplan"]["tunnel"]
+    first["default_route"], second["default_route"] = False, True
+    del first["routed_prefixes"], first["lan"]
+
+
+def another_manager(hosts: Data) -> None:
+    for tunnel in hosts["client-netplan"]["tunnel"]:
+        tunnel["manager"] = "ifupdown"
+    # Which keeps no address on an interface of netplan's.
+    del own(hosts, "client-netplan")["lan"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another declaration, and the clients whose other tunnel it doesn't touch."""
+
+    make: Callable[[Data], None]
+    undisturbed: tuple[str, ...]
+    networks: tuple[Lan, ...] = LANS
+
+
+CHANGES = (
+    Change(first_server_moves_and_a_number_changes, ("client-ifupdown",)),
+    Change(second_server_moves_and_a_number_changes, ("client-netplan", "server-netplan")),
+    Change(clients_move_and_packets_change, tuple(OTHERS)),
+    Change(interfaces_get_other_names, tuple(OTHERS)),
+    Change(
+        prefixes_come_and_go,
+        tuple(OTHERS),
+        (Lan("client-ifupdown", "2001:db8:102:101::1/64", "eth0"),),
+    ),
+    Change(a_client_goes_and_another_takes_the_other_way, ("client-netplan", "server-netplan"), ()),
+    Change(another_manager, ("client-ifupdown", "server-netplan"), LANS[:1]),
+)
+
+
+def changed(change: Change) -> Hosts:
+    hosts = dict(inventory("broker"))
+    change.make(hosts)
+    return list(hosts.items())
+
+
+@contextmanager
+def undisturbed(machine: LabMachine, interface: str, peer: str) -> Iterator[None]:
+    """Nothing is lost of 20 pings a second through a tunnel, whose counters go on counting."""
+    look = f"cat /sys/class/net/{interface}/ifindex /sys/class/net/{interface}/statistics/rx_bytes"
+    index, received = machine.run(look).stdout.split()
+    pings = machine.start(f"exec ping -6 -n -i 0.05 -I {interface} {peer}")
+    yield
+    output = pings.stop("INT").stdout
+    answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)]
+    sent = int(re.findall(r"(\d+) packets transmitted", output)[0])
+    assert answered == list(range(1, len(answered) + 1)), output
+    # One may have been on its way at the end.
+    assert 100 < sent <= len(answered) + 1
+    index_now, received_now = machine.run(look).stdout.split()
+    assert index_now == index
+    assert int(received_now) - int(received) >= 64 * len(answered)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.make.__name__)
+def test_a_change_arrives_and_disturbs_no_other_tunnel(
+    running_lab: Lab, deployed: Deploy, tmp_path: Path, change: Change
+) -> None:
+    deployed("broker")
+    hosts = changed(change)
+    with ExitStack() as pings:
+        for name in change.undisturbed:
+            pings.enter_context(undisturbed(running_lab.machine(name), *OTHERS[name]))
+        done = runs.run(tmp_path, hosts, "deploy.py", "-y", "--diff")
+    assert done.status == 0, done.output
+
+    def assert_as_declared() -> None:
+        assert_all_flow(running_lab, hosts)
+        for lan in change.networks:
+            assert_lan(running_lab, lan)
+        for name, _ in hosts:
+            assert pending(running_lab, hosts, name) == ""
+
+    assert_as_declared()
+    again = runs.run(tmp_path, hosts, "deploy.py", "-y")
+    assert again.status == 0, again.output
+    assert again.stderr.count("nothing to change") == len(hosts)
+    running_lab.reboot(name for name in NAMES if name in dict(hosts))
+    assert_as_declared()

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from netaddr import IPAddress
+from netaddr import IPAddress, IPSet
 
 from tasks.declaration import DeclarationError, read
 from tasks.model import ends
-from tests.samples import CLIENT, INVENTORY, SERVER, broker
+from tests.declarations import Inventory, broken_inventories, inventories
+from tests.samples import CLIENT, INVENTORY, LAN, SERVER, broker
 
 SERVER_HOST, CLIENT_HOST = INVENTORY
 
@@ -26,6 +26,16 @@ def with_server(**changes: Any) -> dict[str, dict[str, Any]]:
 
 def with_tunnel(**changes: Any) -> dict[str, dict[str, Any]]:
     return {**INVENTORY, CLIENT_HOST: {"tunnel": {**CLIENT, **changes}}}
+
+
+def routed(
+    prefixes: list[str], server: dict[str, Any] | None = None, **tunnel: Any
+) -> dict[str, dict[str, Any]]:
+    """Prefixes routed to the client, out of the server's."""
+    pool = {"routed_prefixes": ["2001:db8:100::/40"], **(server or {})}
+    return with_server(**pool) | {
+        CLIENT_HOST: {"tunnel": {**CLIENT, "routed_prefixes": prefixes, **tunnel}}
+    }
 
 
 def without(key: str) -> dict[str, dict[str, Any]]:
@@ -252,6 +262,64 @@ ONE_MISTAKE = [
         "db1: tunnel.server_interface = 'sit-web1': also in web1.example.net: "
         "tunnel.server_interface",
     ),
+    (
+        with_server(routed_prefixes="2001:db8:100::/40"),
+        "fra1.example.net: tunnel_server.routed_prefixes = '2001:db8:100::/40': expected a list of "
+        "IPv6 prefixes up to /64 without host bits",
+    ),
+    (
+        with_server(routed_prefixes=["2001:db8:100::/40", "2001:db8:100::1/64"]),
+        "fra1.example.net: tunnel_server.routed_prefixes[1] = '2001:db8:100::1/64': expected a "
+        "list of IPv6 prefixes up to /64 without host bits",
+    ),
+    (
+        with_server(routed_prefixes=["2001:db8:100::/40", "2001:db8:180::/48"]),
+        "fra1.example.net: tunnel_server.routed_prefixes[1] = '2001:db8:180::/48': overlaps "
+        "2001:db8:100::/40 in fra1.example.net: tunnel_server.routed_prefixes[0]",
+    ),
+    (
+        routed(["2001:db8:200::/48"]),
+        "web1.example.net: tunnel.routed_prefixes[0] = '2001:db8:200::/48': not in the "
+        "`routed_prefixes` of fra1.example.net (2001:db8:100::/40); the next free /48 is "
+        "2001:db8:100::/48",
+    ),
+    (
+        routed(["2001:db8:100::/47"]),
+        "web1.example.net: tunnel.routed_prefixes[0] = '2001:db8:100::/47': expected a list of "
+        "IPv6 prefixes from /48 to /64 without host bits",
+    ),
+    (
+        routed(["2001:db8:100::/48", "2001:db8:100:5::/64"]),
+        "web1.example.net: tunnel.routed_prefixes[1] = '2001:db8:100:5::/64': overlaps "
+        "2001:db8:100::/48 in web1.example.net: tunnel.routed_prefixes[0]; the next free /64 is "
+        "2001:db8:101::/64",
+    ),
+    (
+        routed(["2001:db8:100::/48"], server={"prefix": "2001:db8:100:1::/64", "on_link": False}),
+        "web1.example.net: tunnel.routed_prefixes[0] = '2001:db8:100::/48': overlaps "
+        "2001:db8:100:1::/64 in fra1.example.net: tunnel_server.prefix; the next free /48 is "
+        "2001:db8:101::/48",
+    ),
+    (
+        routed(["2001:db8:100::/64"], lan={**LAN, "address": "2001:db8:100:1::1/64"}),
+        "web1.example.net: tunnel.lan.address = '2001:db8:100:1::1/64': not in this tunnel's "
+        "`routed_prefixes` (2001:db8:100::/64)",
+    ),
+    (
+        routed(["2001:db8:100::/48"], lan=[{**LAN, "address": "2001:db8:100:1::/64"}]),
+        "web1.example.net: tunnel.lan[0].address = '2001:db8:100:1::/64': expected the client's "
+        "own address there with /64, like '2001:db8:100::1/64'",
+    ),
+    (
+        routed(["2001:db8:100::/48"], lan={**LAN, "interface": "sit-ipv6"}),
+        "web1.example.net: tunnel.lan.interface = 'sit-ipv6': also in web1.example.net: "
+        "tunnel.interface",
+    ),
+    (
+        routed(["2001:db8:100::/48"], lan=[LAN, {**LAN, "interface": "eth2"}]),
+        "web1.example.net: tunnel.lan.address = '2001:db8:100:1::1/64': also in web1.example.net: "
+        "tunnel.lan.address",
+    ),
     ({"a": {}}, "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"),
 ]
 
@@ -291,19 +359,84 @@ def test_all_mistakes_are_reported_together() -> None:
     ]
 
 
-_anything = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.integers()), st.floats()
-)
+def test_a_host_cannot_be_its_own_client_through_others() -> None:
+    def host(number: int, server: int) -> dict[str, Any]:
+        return {
+            "tunnel_server": {"ipv4": f"192.0.2.{number}", "prefix": f"2001:db8:{number}::/64"},
+            "tunnel": {"server": f"fra{server}", "ipv4": f"192.0.2.{number}", "number": 1},
+        }
+
+    circle = {"fra1": host(1, 2), "fra2": host(2, 3), "fra3": host(3, 1)}
+    assert mistakes(circle) == [
+        "fra1: tunnel.server = 'fra2': fra2 is, by its own tunnels, a client of fra1",
+        "fra2: tunnel.server = 'fra3': fra3 is, by its own tunnels, a client of fra2",
+        "fra3: tunnel.server = 'fra1': fra1 is, by its own tunnels, a client of fra3",
+    ]
+    del circle["fra3"]["tunnel"]
+    assert [*map(sorted, read(circle, []).stages)] == [["fra3"], ["fra2"], ["fra1"]]
 
 
-@given(
-    server=st.dictionaries(st.sampled_from([*SERVER, "on_link", "manager"]), _anything),
-    tunnel=st.dictionaries(
-        st.sampled_from([*CLIENT, "mtu", "interface", "server_ipv6", "client_ipv6"]), _anything
-    ),
-)
-def test_no_data_ends_in_another_exception(server: dict[str, Any], tunnel: dict[str, Any]) -> None:
+@given(inventories())
+def test_whatever_is_valid_makes_ends_that_mirror_each_other(inventory: Inventory) -> None:
+    found = read(inventory, [])
+    for tunnel in found.tunnels:
+        server, client = ends(tunnel)
+        assert (server.host, server.peer_host) == (client.peer_host, client.host)
+        assert (server.address, server.peer) == (client.peer, client.address)
+        assert server.local == client.remote == tunnel.server.ipv4
+        assert (server.remote, client.local) == (tunnel.client_ipv4, tunnel.local_ipv4)
+        assert server.connected == client.connected
+        assert (server.mtu, server.ttl) == (client.mtu, client.ttl)
+        assert server in found.nodes[server.host].ends
+        assert client in found.nodes[client.host].ends
+    assert sum(len(node.ends) for node in found.nodes.values()) == 2 * len(found.tunnels)
+    for node in found.nodes.values():
+        names = [end.interface for end in node.ends] + [lan.interface for lan in node.lans]
+        assert len({*names}) == len(names)
+        assert len({(end.local, end.remote) for end in node.ends}) == len(node.ends)
+
+
+@given(inventories())
+def test_whatever_is_valid_shares_no_address_and_has_each_where_it_may_be(
+    inventory: Inventory,
+) -> None:
+    tunnels = read(inventory, []).tunnels
+    addresses = [a for tunnel in tunnels for a in (tunnel.server_ipv6, tunnel.client_ipv6)]
+    addresses += [lan.address.ip for tunnel in tunnels for lan in tunnel.lans]
+    assert len({*addresses}) == len(addresses)
+    delegated = [prefix for tunnel in tunnels for prefix in tunnel.routed_prefixes]
+    assert sum(prefix.size for prefix in delegated) == IPSet(delegated).size
+    for tunnel in tunnels:
+        prefix = tunnel.server.prefix
+        assert prefix is not None
+        assert tunnel.server_ipv6 in prefix
+        assert tunnel.server_ipv6 not in (prefix[0], prefix[1])
+        assert tunnel.client_ipv6 == tunnel.server_ipv6 ^ 1
+        assert int(tunnel.server_ipv6) % 2 == 0
+        assert IPSet(tunnel.routed_prefixes) <= IPSet(tunnel.server.routed_prefixes)
+        assert IPSet([prefix]).isdisjoint(IPSet(delegated))
+        for lan in tunnel.lans:
+            assert any(lan.prefix in each for each in tunnel.routed_prefixes)
+            assert lan.address.ip != lan.prefix[0]
+
+
+@given(inventories())
+def test_every_host_comes_after_its_servers_once(inventory: Inventory) -> None:
+    found = read(inventory, [])
+    order = [host for stage in found.stages for host in sorted(stage)]
+    assert sorted(order) == sorted(inventory)
+    for tunnel in found.tunnels:
+        assert order.index(tunnel.server.host) < order.index(tunnel.client)
+
+
+@given(broken_inventories())
+def test_whatever_is_written_there_is_a_message_and_no_other_exception(
+    inventory: Inventory,
+) -> None:
     try:
-        read({"a": {"tunnel_server": {**SERVER, **server}}, "b": {"tunnel": tunnel}}, [])
+        read(inventory, ["ifupdown", "netplan"])
     except DeclarationError as error:
-        assert all("\n" not in line for line in error.mistakes)
+        assert error.mistakes
+        for line in error.mistakes:
+            assert "\n" not in line
+            assert line.partition(": ")[0] in [*inventory, "the inventory declares nothing"]

@@ -9,6 +9,8 @@ from netaddr import IPNetwork
 from tasks import declaration, numbering
 from tests.samples import SERVER
 
+POOL = "2001:db8:100::/40"
+
 
 def inventory(*numbers: int, **server: Any) -> dict[str, dict[str, Any]]:
     clients = {
@@ -48,6 +50,18 @@ def test_a_full_prefix_says_so() -> None:
     ]
     prefix = IPNetwork("2001:db8:1::/126")
     assert numbering.next_free(prefix, [prefix[3]]) == "2001:db8:1::/126 has no free number"
+
+
+def test_the_next_free_prefixes_are_listed() -> None:
+    hosts = inventory(1, prefix="2001:db8:100::/64", on_link=False, routed_prefixes=[POOL])
+    hosts["web1"]["tunnel"]["routed_prefixes"] = ["2001:db8:100:100::/56", "2001:db8:100:1::/64"]
+    table = numbering.table(declaration.read(hosts, []))
+    assert "sit-web1, sit-ipv6  2001:db8:100:100::/56, 2001:db8:100:1::/64\n" in table
+    assert table.splitlines()[-1] == (
+        "    routed here: 2001:db8:100::/40; next free: 2001:db8:101::/48, 2001:db8:100:200::/56, "
+        "2001:db8:100:2::/64"
+    )
+    assert numbering.free_prefix(48, [IPNetwork(POOL)], [IPNetwork("2001:db8::/32")]) is None
 
 
 @given(st.sets(st.integers(1, 200)))

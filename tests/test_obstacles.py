@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from netaddr import IPAddress
 
 from tasks import declaration, managers
+from tasks.model import Node
 from tasks.obstacles import ObstacleError
 from tasks.plan import plan
 from tasks.state import HostState, Link, NetworkdLink, Route
-from tests.samples import INVENTORY, ROLES, bare, deployed, node
+from tests.samples import INVENTORY, ROLES, ROUTED, bare, deployed, node
 
 Change = Callable[[HostState], HostState]
 
@@ -150,6 +152,66 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "/etc/sysctl.d/99-x.conf sets net.ipv6.conf.all.forwarding = 0, and is read after "
         "Culvert's file, which needs 1: take that line out",
     ),
+    (
+        "ifupdown",
+        "delegating-server",
+        with_links(Link("eth1", None, True, 1500, ("2001:db8:100:9::1/64",))),
+        "address 2001:db8:100:9::1 on eth1 lies in 2001:db8:100::/48, which is routed to "
+        "web1.example.net: remove it, or give the tunnel another prefix",
+    ),
+    (
+        "netplan",
+        "delegating-server",
+        lambda state: replace(
+            state,
+            routes=(
+                *state.routes,
+                Route("2001:db8:100::/48", "2001:db8:1::9", "eth0", "static", 1024),
+            ),
+        ),
+        "2001:db8:100::/48, which is to be routed to web1.example.net, is routed to eth0 already: "
+        "remove that route, or give the tunnel another prefix",
+    ),
+    (
+        "ifupdown",
+        "routing-client",
+        lambda state: replace(state, links={n: v for n, v in state.links.items() if n != "eth1"}),
+        "`lan` eth1: there is no such interface (it has eth0, lo)",
+    ),
+    (
+        "netplan",
+        "routing-client",
+        with_sysctl("net/ipv6/conf/eth1/disable_ipv6", "1"),
+        "`lan` eth1: net.ipv6.conf.eth1.disable_ipv6 is 1: set it to 0, and where it is kept",
+    ),
+    (
+        "ifupdown",
+        "routing-client",
+        with_links(Link("eth1", None, True, 1500, ("2001:db8:100:1::1/64",))),
+        "`lan` eth1: address 2001:db8:100:1::1 is on eth1 already, and Culvert didn't put it "
+        "there: remove it, or leave `lan` out",
+    ),
+    (
+        "netplan",
+        "routing-client",
+        lambda state: replace(state, has_radvd=False),
+        "`lan` eth1: radvd, which advertises 2001:db8:100:1::/64 there, isn't installed: install "
+        "it, or set `advertise` to False",
+    ),
+    (
+        "netplan",
+        "routing-client",
+        lambda state: replace(state, radvd_interfaces=frozenset({"eth1"})),
+        "`lan` eth1: /etc/radvd.conf has advertisements for it already: take them out there, or "
+        "set `advertise` to False",
+    ),
+    (
+        "ifupdown",
+        "routing-client",
+        lambda state: replace(state, ifupdown=frozenset({"lo", "eth0"})),
+        "`lan` eth1: ifupdown doesn't hold it, so nothing would keep 2001:db8:100:1::1/64 there; "
+        "looked for: `ifquery --state` lists it (ifupdown)",
+    ),
 ]
 
 
@@ -181,6 +243,40 @@ def test_every_way_to_read_the_folder_is_known(source: str) -> None:
 @pytest.mark.parametrize("manager", managers.NAMES)
 def test_what_culvert_made_is_no_obstacle(manager: str, role: str) -> None:
     assert not plan(node(role), deployed(manager, role)).changes
+
+
+def chained(**server: Any) -> Node:
+    """A client that is a server too."""
+    inventory = {
+        **ROUTED,
+        "web1.example.net": {
+            **ROUTED["web1.example.net"],
+            "tunnel_server": {
+                "ipv4": "203.0.113.20",
+                "prefix": "2001:db8:100:5::/64",
+                "on_link": False,
+                **server,
+            },
+        },
+    }
+    inventory["web1.example.net"]["tunnel"] = {
+        **inventory["web1.example.net"]["tunnel"],
+        "routed_prefixes": ["2001:db8:100:1::/64"],
+    }
+    inventory["web2.example.net"] = {
+        "tunnel": {"server": "web1.example.net", "ipv4": "203.0.113.21", "number": 1}
+    }
+    return declaration.read(inventory, managers.NAMES).nodes["web1.example.net"]
+
+
+def test_a_client_that_is_a_server_has_its_ipv6_by_the_tunnel() -> None:
+    state = bare("ifupdown", "routing-client")
+    found = plan(chained(), state)
+    assert found.site is not None
+    assert found.site.external_interface == "eth0"
+    assert "+route unreachable 2001:db8:100:5::/64" in found.changes.diff()
+    with pytest.raises(ObstacleError, match="it has no IPv6 of its own, so nobody on its link"):
+        plan(chained(on_link=True), state)
 
 
 def test_an_interface_that_is_named_but_absent_is_an_obstacle() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from tasks import additions, managers, sysctls
+from tasks import additions, declaration, managers, sysctls
 from tasks.model import Node
 from tasks.plan import plan
-from tasks.state import File, HostState, Link, NetworkdLink, Route
-from tests.samples import ROLES, bare, deployed, node
+from tasks.state import File, HostState, Link, NetworkdLink, Route, Unit
+from tests.samples import CLIENT, INVENTORY, ROLES, bare, deployed, node
 
 MANAGERS_AND_ROLES = [(manager, role) for manager in managers.NAMES for role in ROLES]
 each_manager_and_role = pytest.mark.parametrize(("manager", "role"), MANAGERS_AND_ROLES)
@@ -299,3 +299,119 @@ def test_the_manager_that_holds_the_external_interface_is_chosen() -> None:
     for manager in managers.NAMES:
         found = plan(node("client"), bare(manager, "client"))
         assert found.grounds.startswith(f"{manager} holds eth0: ")
+
+
+@each_manager_and_role
+def test_a_route_or_an_address_beside_the_tunnel_is_put_back(manager: str, role: str) -> None:
+    state = deployed(manager, role)
+    wanted = node(role)
+    routes = tuple(route for route in state.routes if route.type != "unreachable")
+    lines = running(replace(state, routes=routes), role)
+    assert lines == [
+        f"+route unreachable {prefix} dev lo metric 4294967295" for prefix in wanted.routed_here
+    ]
+    for lan in wanted.lans:
+        inside = replace(state.links[lan.interface], addresses=("fe80::1/64",))
+        lines = running(replace(state, links={**state.links, lan.interface: inside}), role)
+        assert lines == [f"+address {lan.address} dev {lan.interface}"]
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_a_prefix_that_is_no_longer_declared_goes_with_all_that_came_with_it(manager: str) -> None:
+    server = plan(node("server"), deployed(manager, "delegating-server")).changes
+    assert [
+        line
+        for step in (*server.removals, *server.steps)
+        for line in step.shown
+        if line.startswith("-")
+    ] == [
+        "-route unreachable 2001:db8:100::/40 dev lo metric 4294967295",
+        "-route 2001:db8:100::/48 via 2001:db8:1::3 dev sit-web1",
+    ]
+    client = plan(node("client"), deployed(manager, "routing-client")).changes
+    assert [step.commands for step in client.removals] == [
+        ("systemctl --quiet disable --now 60-culvert-radvd-eth1.service",),
+        ("ip -6 route delete unreachable 2001:db8:100::/48 dev lo metric 4294967295",),
+        ("ip -6 address delete 2001:db8:100:1::1/64 dev eth1",),
+    ]
+    commands = [command for step in client.steps for command in step.commands]
+    assert commands == ["sysctl net/ipv6/conf/all/forwarding 0", "systemctl daemon-reload"]
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_advertisements_run_are_restarted_and_start_at_boot(manager: str) -> None:
+    state = deployed(manager, "routing-client")
+    unit = "60-culvert-radvd-eth1.service"
+    for is_active, is_enabled, commands in (
+        (False, True, [f"systemctl restart {unit}"]),
+        (True, False, [f"systemctl --quiet enable {unit}"]),
+    ):
+        units = {**state.units, unit: Unit(True, is_active, is_enabled)}
+        steps = plan(node("routing-client"), replace(state, units=units)).changes.steps
+        assert [command for step in steps for command in step.commands] == commands
+    path = "/etc/culvert/radvd-eth1.conf"
+    edited = replace(state, files={**state.files, path: File("")})
+    changes = plan(node("routing-client"), edited).changes
+    assert [command for step in changes.steps for command in step.commands] == [
+        f"systemctl restart {unit}"
+    ]
+    (check,) = changes.checks
+    assert check.startswith("radvd --configtest --config /etc/culvert/.radvd-eth1.conf.new ")
+
+
+def test_a_client_keeps_the_routes_that_are_its_own_affair() -> None:
+    for role, routed in (("client", []), ("server", ["-route 2001:db8:77::/48 dev sit-web1"])):
+        state = deployed("ifupdown", role)
+        interface = node(role).ends[0].interface
+        extra = Route("2001:db8:77::/48", None, interface, "boot", 1024)
+        assert running(replace(state, routes=(*state.routes, extra)), role) == routed
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("old", "new"), [("ifupdown", "netplan"), ("netplan", "ifupdown")])
+def test_another_manager_makes_the_tunnel_anew(role: str, old: str, new: str) -> None:
+    held, wanted = deployed(old, role), bare(new, role)
+    state = replace(
+        held,
+        networkd=wanted.networkd,
+        ifupdown=wanted.ifupdown,
+        ifupdown_sources=wanted.ifupdown_sources,
+    )
+    changes = plan(node(role), state).changes
+    (end,) = node(role).ends
+    removed = changes.removals[-1]
+    assert removed.shown[0].startswith(f"-link {end.interface}: ")
+    assert removed.commands[:-1] == tuple(managers.by_name(old).remove(end.interface))
+    created = next(step for step in changes.steps if step.shown[0].startswith("+link"))
+    assert created.commands == tuple(managers.by_name(new).create(end))
+    # What is beside the tunnel stays: both managers need it.
+    assert len(changes.removals) == 1
+
+
+def test_tunnels_that_swap_their_peers_are_made_anew() -> None:
+    """The kernel allows one tunnel for each pair of addresses, at every moment."""
+    second = {**CLIENT, "ipv4": "203.0.113.21", "number": 2}
+    hosts = {**INVENTORY, "web2.example.net": {"tunnel": second}}
+    wanted = declaration.read(hosts, managers.NAMES).nodes["fra1.example.net"]
+    state = bare("ifupdown", "server")
+    files = {c.path: c.after for c in plan(wanted, state).changes.files if c.after is not None}
+    links = {
+        name: Link(
+            name,
+            "sit",
+            True,
+            1480,
+            (f"2001:db8:1::{last}/127",),
+            IPAddress("198.51.100.10"),
+            IPAddress(f"203.0.113.{remote}"),
+            255,
+        )
+        for name, last, remote in (("sit-web1", 2, 21), ("sit-web2", 4, 20))
+    }
+    changes = plan(wanted, replace(state, files=files, links={**state.links, **links})).changes
+    assert [step.shown[0].split(":")[0] for step in changes.removals] == [
+        "-link sit-web1",
+        "-link sit-web2",
+    ]
+    created = [step.commands for step in changes.steps if step.shown[0].startswith("+link sit-")]
+    assert created == [("ifup --force sit-web1",), ("ifup --force sit-web2",)]

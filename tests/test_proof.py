@@ -41,6 +41,18 @@ def test_the_client_proves_its_tunnel_and_its_way_to_the_internet() -> None:
     ]
 
 
+def test_routed_prefixes_and_networks_are_proven_on_both_ends() -> None:
+    assert [*expected(site("delegating-server"))][:3] == [
+        "web1.example.net answers at 2001:db8:1::3 through sit-web1",
+        "2001:db8:100::/48 is routed into sit-web1",
+        "2001:4860:4860::8888 on the Internet answers 2001:db8:1::2",
+    ]
+    assert expected(site("routing-client"))[2:4] == [
+        "what 2001:db8:100::/48 has no use for is unreachable, and goes back to nobody",
+        "2001:4860:4860::8888 on the Internet answers 2001:db8:100:1::1 on eth1",
+    ]
+
+
 def test_a_client_without_the_default_route_proves_its_tunnel_alone() -> None:
     inventory = {**INVENTORY, "web1.example.net": {"tunnel": {**CLIENT, "default_route": False}}}
     client = declaration.read(inventory, managers.NAMES).nodes["web1.example.net"]

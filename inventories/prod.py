@@ -15,6 +15,7 @@ hosts = [
                 "ipv4": "198.51.100.10",  # what clients connect to
                 "prefix": "2001:db8:1::/64",  # tunnel addresses come from here
                 # "on_link": False,  # the provider routes the prefix to the server
+                # "routed_prefixes": ["2001:db8:100::/40"],  # routed here, to delegate from
                 # "external_interface": "eth0",  # default: that of the IPv6 default route
                 # "probe_address": "2001:4860:4860::8888",  # what verification pings
             },
@@ -31,6 +32,8 @@ hosts = [
                 # "local_ipv4": "192.0.2.20",  # the client's own address behind NAT
                 # "mtu": 1472,  # on an uplink of 1492 bytes; default 1480
                 # "default_route": False,
+                # "routed_prefixes": ["2001:db8:101::/48"],  # for the networks behind it
+                # "lan": {"interface": "eth1", "address": "2001:db8:101:1::1/64"},
             },
             # "ssh_user": "admin", "_sudo": True,
         },

@@ -600,7 +600,9 @@ class _Reader:
             for index, prefix in enumerate(server.routed_prefixes)
         ]
         for block, other in _overlaps(pools):
-            self._overlap(block, other)
+            # A server may delegate from what is routed to it by a tunnel.
+            if not any(block.prefix in prefix for prefix in self._routed_to(block.host)):
+                self._overlap(block, other)
         # Two servers may have one `prefix`, on one link; pairs within it are no second claim.
         others = [
             _Block(server.prefix, host, "tunnel_server.prefix")
@@ -613,10 +615,18 @@ class _Reader:
             if tunnel.server.prefix is None
         ]
         for block, other in _overlaps([*others, *self._delegated()]):
+            giver = block.delegator.host if block.delegator is not None else block.host
+            if other.delegator is not None and giver == other.host:
+                # Out of what is routed to the giver by a tunnel.
+                continue
             if block.delegator is not None:
                 self._overlap(block, other)
             elif other.delegator is not None:
                 self._overlap(other, block)
+
+    def _routed_to(self, host: str) -> list[IPNetwork]:
+        entries = (entry for entry in self.entries if entry.host == host)
+        return [prefix for entry in entries for prefix in entry.tunnel.routed_prefixes]
 
     def _delegated(self) -> Iterator[_Block]:
         for host, field, _, tunnel in self.entries:
@@ -647,7 +657,8 @@ class _Reader:
         """The end of a sentence, with a prefix that a tunnel could have instead of this one."""
         if block.delegator is None or not block.delegator.routed_prefixes:
             return ""
-        taken = [prefix for e in self.entries for prefix in e.tunnel.routed_prefixes]
+        tunnels = [e.tunnel for e in self.entries if e.tunnel.server == block.delegator]
+        taken = [prefix for tunnel in tunnels for prefix in tunnel.routed_prefixes]
         taken += [server.prefix for server in self.servers.values() if server.prefix is not None]
         length = block.prefix.prefixlen
         found = numbering.free_prefix(length, block.delegator.routed_prefixes, taken)

@@ -109,7 +109,8 @@ def _not_to_delegate(server: Server, tunnels: Iterable[Tunnel]) -> Iterator[IPNe
     if server.prefix is not None:
         yield server.prefix
     for tunnel in tunnels:
-        yield from tunnel.routed_prefixes
+        if tunnel.server == server:
+            yield from tunnel.routed_prefixes
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

@@ -376,6 +376,38 @@ def test_a_host_cannot_be_its_own_client_through_others() -> None:
     assert [*map(sorted, read(circle, []).stages)] == [["fra3"], ["fra2"], ["fra1"]]
 
 
+def test_a_client_may_give_on_what_is_routed_to_it() -> None:
+    hosts = routed(["2001:db8:100::/48"])
+    hosts[CLIENT_HOST]["tunnel_server"] = {
+        "ipv4": "203.0.113.20",
+        "prefix": "2001:db8:100:1::/64",
+        "on_link": False,
+        "routed_prefixes": ["2001:db8:100:8000::/49"],
+    }
+    below = {"server": CLIENT_HOST, "ipv4": "203.0.113.21", "number": 1}
+    hosts["web2"] = {"tunnel": {**below, "routed_prefixes": ["2001:db8:100:8000::/56"]}}
+    nodes = read(hosts, []).nodes
+    assert [*map(str, nodes[CLIENT_HOST].routed_here)] == [
+        "2001:db8:100::/48",
+        "2001:db8:100:1::/64",
+        "2001:db8:100:8000::/49",
+    ]
+    assert nodes["web2"].ends[0].tunnel.server.host == CLIENT_HOST
+    # Nobody else may.
+    hosts["web3"] = {
+        "tunnel": {
+            **CLIENT,
+            "ipv4": "203.0.113.22",
+            "number": 3,
+            "routed_prefixes": ["2001:db8:100:9000::/56"],
+        }
+    }
+    assert mistakes(hosts) == [
+        "web3: tunnel.routed_prefixes[0] = '2001:db8:100:9000::/56': overlaps 2001:db8:100::/48 in "
+        "web1.example.net: tunnel.routed_prefixes[0]; the next free /56 is 2001:db8:101::/56"
+    ]
+
+
 @given(inventories())
 def test_whatever_is_valid_makes_ends_that_mirror_each_other(inventory: Inventory) -> None:
     found = read(inventory, [])

@@ -1,4 +1,4 @@
-"""The lab: five QEMU machines on one computer, to prove on real kernels what Culvert promises.
+"""The lab: six QEMU machines on one computer, to prove on real kernels what Culvert promises.
 
 machines     who stands where: names, addresses, network cards, links
 flavours     one entry for each network manager: its packages, its configuration files

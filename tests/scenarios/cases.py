@@ -48,8 +48,8 @@ NAMES = tuple(machine.name for machine in HOSTS)
 
 
 def inventory(name: str, user: str = "root") -> Hosts:
-    """The hosts of a pairing or of the `broker`, as they would stand in an inventory file."""
-    hosts = _broker() if name == "broker" else _pairing(name)
+    """The hosts of a pairing, or of one of the others, as they would stand in an inventory file."""
+    hosts = _OTHERS[name]() if name in _OTHERS else _pairing(name)
     place = Place.from_environment()
     machines = {machine.name: machine for machine in HOSTS}
     return [(name, {**ssh_data(machines[name], place, user), **data}) for name, data in hosts]
@@ -145,6 +145,33 @@ def _broker() -> Hosts:
             },
         ),
     ]
+
+
+DEMO_SERVER = "server-ifupdown"
+DEMO_LAN = Lan("client-netplan", "2001:db8:101:1::1/64", "eth1")
+
+
+def _demo() -> Hosts:
+    """One server, a client with each manager, and a network behind one of them."""
+    ifupdown, netplan = (
+        {"server": DEMO_SERVER, "ipv4": ipv4_of(client), "number": number}
+        for number, client in ((1, "client-ifupdown"), (2, "client-netplan"))
+    )
+    ifupdown["server_interface"] = "sit-ifupdown"
+    netplan |= {
+        "server_interface": "sit-netplan",
+        "routed_prefixes": ["2001:db8:101::/48"],
+        "lan": {"interface": "eth1", "address": DEMO_LAN.address},
+    }
+    server = {**_server(DEMO_SERVER), "routed_prefixes": [ROUTED_PREFIXES[DEMO_SERVER]]}
+    return [
+        (DEMO_SERVER, {"tunnel_server": server}),
+        ("client-ifupdown", {"tunnel": ifupdown}),
+        ("client-netplan", {"tunnel": netplan}),
+    ]
+
+
+_OTHERS = {"broker": _broker, "demo": _demo}
 
 
 def _server(name: str) -> dict[str, Any]:

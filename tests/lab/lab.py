@@ -66,18 +66,8 @@ class LabMachine:
 
     def reboot(self, timeout: float = BOOT_SECONDS) -> None:
         """Restart the machine and wait until it has booted to the end."""
-        boot_id = "cat /proc/sys/kernel/random/boot_id"
-        before = self.run(boot_id).stdout
-        self.run("systemctl reboot", check=False)
-        deadline = time.monotonic() + timeout
-        while True:
-            self.session().connect(deadline - time.monotonic())
-            try:
-                if self.run(boot_id).stdout != before:
-                    break
-            except (LabError, EOFError, OSError):
-                pass
-            time.sleep(0.2)
+        with self.qemu.reset_on_reboot(timeout):
+            self.run("systemctl reboot", check=False)
         self.wait_until_settled(timeout)
 
     def wait_until_settled(self, timeout: float = BOOT_SECONDS) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qemu.qmp import QMPClient, QMPError
@@ -33,6 +33,7 @@ KERNEL_ARGUMENTS = (
 
 MONITOR_SECONDS = 60.0
 QUIT_SECONDS = 10.0
+_RESET = "reset"
 
 
 def version() -> str:
@@ -148,6 +149,37 @@ class Qemu:
     def load(self, snapshot: str) -> None:
         """Put the whole machine back to what it was; a machine that was paused stays so."""
         self._ask_human(f"loadvm {snapshot}")
+
+    @contextmanager
+    def reset_on_reboot(self, timeout: float) -> Iterator[None]:
+        """Have the machine reboot in this block, and be reset at its end, within `timeout` seconds.
+
+        For every write to a page QEMU goes through all that it has translated of that page, so over
+        the memory of a system that ran, a kernel copies itself for minutes. It forgets its
+        translations where a snapshot is loaded.
+        """
+        self._ask("set-action", reboot="shutdown", shutdown="pause")
+        try:
+            yield
+            self._wait_for_status("shutdown", timeout)
+            self.save(_RESET)
+            self.load(_RESET)
+            self._ask_human(f"delvm {_RESET}")
+        finally:
+            self._ask("set-action", reboot="reset", shutdown="poweroff")
+        self._ask("system_reset")
+        self._wait_for_status("prelaunch", MONITOR_SECONDS)
+        self.resume()
+
+    def _wait_for_status(self, status: str, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self._ask("query-status")
+            if isinstance(found, dict) and found["status"] == status:
+                return
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.machine.name}: not {status} after {timeout:.0f} s: {found}")
+            time.sleep(0.2)
 
     def quit(self) -> None:
         """End the process."""

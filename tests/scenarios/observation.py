@@ -1,9 +1,10 @@
 """What a machine looks like from the inside, and whether packets flow."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from tasks import declaration, managers, plan, state
 from tests.lab.lab import Lab, LabMachine
@@ -20,17 +21,20 @@ find $folders -xdev \( -type f -o -type d \) -printf '%y %04m %p\n'
 find $folders -xdev -type l -printf '%p -> %l\n'
 find $folders -xdev -type f -exec md5sum {} +
 echo @@; sysctl -a --pattern '^net.ipv6.(conf|neigh)' 2>/dev/null
-echo @@; ip -json link show
-echo @@; ip -json -6 address show
-echo @@; ip -json -6 route show
-echo @@; ip -json -4 route show
+echo @@; ip -json -details link show
+echo @@; ip -json -details -6 address show
+echo @@; ip -json -details -6 route show
+echo @@; ip -json -details -4 route show
 echo @@; ip -json -6 neighbour show proxy
 """
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A machine's configuration files and its kernel's state, to be compared."""
+    """A machine's configuration files and its kernel's state, to be compared.
+
+    `kernel` has all that iproute2 tells, the others names.
+    """
 
     files: frozenset[str]
     sysctls: dict[str, str]
@@ -38,6 +42,25 @@ class Observation:
     addresses: frozenset[str]
     routes: frozenset[str]
     proxies: frozenset[str]
+    kernel: frozenset[str]
+
+
+def differences(found: Mapping[str, Observation], expected: Mapping[str, Observation]) -> list[str]:
+    """What is there beyond the expectation (+), and what is missing (-), a line for each thing."""
+    return [
+        f"{sign} {name}: {thing}"
+        for name in expected
+        for sign, here, there in (("+", found, expected), ("-", expected, found))
+        for thing in sorted(_things(here[name]) - _things(there[name]))
+    ]
+
+
+def _things(observation: Observation) -> set[str]:
+    return {
+        f"{kind}: {f'{each} = {things[each]}' if isinstance(things, dict) else each}"
+        for kind, things in vars(observation).items()
+        for each in things
+    }
 
 
 def observe(machine: LabMachine) -> Observation:
@@ -60,7 +83,20 @@ def observe(machine: LabMachine) -> Observation:
             for via in [f" via {route['gateway']}" if "gateway" in route else ""]
         ),
         proxies=frozenset(f"{entry['dst']} dev {entry['dev']}" for entry in proxies),
+        kernel=frozenset(
+            json.dumps(_lasting(entry)) for entry in [*links, *addresses, *routes6, *routes4]
+        ),
     )
+
+
+def _lasting(entry: Any) -> Any:
+    """The same without what counts down."""
+    if isinstance(entry, dict):
+        return {k: _lasting(v) for k, v in entry.items() if k not in _VOLATILE}
+    return [_lasting(each) for each in entry] if isinstance(entry, list) else entry
+
+
+_VOLATILE = {"expires", "valid_life_time", "preferred_life_time"}
 
 
 def observe_all(lab: Lab, names: Iterable[str] = NAMES) -> dict[str, Observation]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import inventory
-from tests.scenarios.observation import Observation, observe_all
+from tests.scenarios.observation import Observation, differences, observe_all
 
 
 def test_the_run_does_what_the_dry_run_said_and_no_more(lab: Lab, tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_the_run_does_what_the_dry_run_said_and_no_more(lab: Lab, tmp_path: Path
 
     dry = runs.run(tmp_path, hosts, "deploy.py", "--dry", "--diff")
     assert dry.status == 0, dry.output
-    assert observe_all(lab) == before
+    assert differences(observe_all(lab), before) == []
 
     applied = runs.run(tmp_path, hosts, "deploy.py", "-y", "--diff")
     assert applied.status == 0, applied.output

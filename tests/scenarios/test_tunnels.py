@@ -12,6 +12,7 @@ from tests.scenarios.observation import (
     Observation,
     assert_tcp,
     assert_traffic,
+    differences,
     observe_all,
     pending,
 )
@@ -57,7 +58,7 @@ def test_a_reboot_loses_nothing_that_removal_then_takes_away(
     assert again.stderr.count("nothing to change") == len(NAMES)
     removed = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "-y")
     assert removed.status == 0, removed.output
-    assert observe_all(running_lab) == bare
+    assert differences(observe_all(running_lab), bare) == []
 
 
 STRAIGHT = {case.server: case for case in PAIRINGS["straight"]}
@@ -131,7 +132,7 @@ def test_drift_is_told_and_a_run_mends_it(
     before = observe_all(running_lab)
     drifted = runs.run(tmp_path, inventory("straight"), "tasks.drift.drift", "-y")
     assert drifted.status == 1
-    assert observe_all(running_lab) == before
+    assert differences(observe_all(running_lab), before) == []
 
     mended = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y", "--diff")
     assert mended.status == 0, mended.output

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import NAMES, PAIRINGS, inventory
-from tests.scenarios.observation import assert_traffic, observe_all
+from tests.scenarios.observation import assert_traffic, differences, observe_all
 
 
 def test_a_user_with_sudo_deploys(lab: Lab, tmp_path: Path) -> None:
@@ -25,4 +25,4 @@ def test_a_user_without_sudo_is_told_so(lab: Lab, tmp_path: Path) -> None:
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 1
     assert done.stderr.count("the SSH user is not root (uid 1000): add `--sudo`") == len(NAMES)
-    assert observe_all(lab) == before
+    assert differences(observe_all(lab), before) == []

@@ -11,7 +11,7 @@ from tests.scenarios.observation import Observation, differences, observe_all
 
 
 def test_the_run_does_what_the_dry_run_said_and_no_more(lab: Lab, tmp_path: Path) -> None:
-    hosts = inventory("straight")
+    hosts = inventory("broker")
     before = observe_all(lab)
 
     dry = runs.run(tmp_path, hosts, "deploy.py", "--dry", "--diff")
@@ -36,7 +36,10 @@ def assert_files(name: str, diff: str, before: Observation, after: Observation) 
         )
     }
     modes = dict(re.findall(rf"^mode {name}:(\S+) (\d+)$", diff, re.MULTILINE))
-    changed = before.files ^ after.files
+    links = {line for line in before.files ^ after.files if " -> " in line}
+    enabled = set(re.findall(r"^ run: systemctl --quiet enable (\S+)$", diff, re.MULTILINE))
+    assert {line.split(" -> ")[0].rpartition("/")[2] for line in links} <= enabled
+    changed = (before.files ^ after.files) - links
     files = {line.split()[-1] for line in changed if not line.startswith("d ")}
     assert {path for path in files if not path.startswith("/run/")} == set(said)
     for path, text in said.items():
@@ -67,9 +70,14 @@ def assert_kernel(name: str, diff: str, before: Observation, after: Observation)
     assert lines(running, "+address") == {
         address for address in after.addresses - before.addresses if not address.startswith("fe80:")
     }
-    # The kernel adds a route for each address by itself.
-    assert lines(running, "+route") == {
-        route for route in after.routes - before.routes if route.startswith("default")
+    # The kernel adds a route for each address by itself, without a gateway.
+    assert {
+        line.removeprefix("unreachable ").partition(" metric ")[0]
+        for line in lines(running, "+route")
+    } == {
+        route
+        for route in after.routes - before.routes
+        if " via " in route or route.endswith(" dev lo")
     }
     assert lines(running, "+proxy entry") == after.proxies - before.proxies
     assert before.links <= after.links

@@ -9,7 +9,6 @@ from tests.lab.lab import Lab
 from tests.scenarios.cases import NAMES, PAIRINGS, Case, inventory
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import (
-    Observation,
     assert_tcp,
     assert_traffic,
     differences,
@@ -44,21 +43,6 @@ def test_a_second_run_changes_nothing_and_says_so(
     for name in NAMES:
         assert f"[{name}]" in again.stderr
     assert again.stderr.count("nothing to change") == len(NAMES)
-
-
-def test_a_reboot_loses_nothing_that_removal_then_takes_away(
-    bare: dict[str, Observation], running_lab: Lab, deployed: Deploy, tmp_path: Path
-) -> None:
-    deployed("straight")
-    running_lab.reboot(NAMES)
-    for case in PAIRINGS["straight"]:
-        assert_traffic(running_lab, case)
-    again = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")
-    assert again.status == 0, again.output
-    assert again.stderr.count("nothing to change") == len(NAMES)
-    removed = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "-y")
-    assert removed.status == 0, removed.output
-    assert differences(observe_all(running_lab), bare) == []
 
 
 STRAIGHT = {case.server: case for case in PAIRINGS["straight"]}

@@ -5,28 +5,25 @@ mistakes of an inventory are collected and reported together, a line each.
 """
 
 import difflib
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from netaddr import IPAddress, IPNetwork
+from pydantic import ValidationError
 
 from tasks import numbering
 from tasks.model import Broker, Lan, Node, Server, Tunnel, ends
+from tasks.written import (
+    INTERFACE_RULE,
+    Written,
+    WrittenLan,
+    WrittenServer,
+    WrittenTunnel,
+    tunnel_interface,
+)
 
-# IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
-INTERFACE_NAME_MAX = 15
-IPV6_MINIMUM_MTU = 1280
-# A 1500-byte underlay minus the 20 bytes of an IPv4 header (RFC 4213, section 3.2).
-DEFAULT_MTU = 1480
-MAXIMUM_MTU = 65515
-# Google Public DNS: answers pings from everywhere.
-DEFAULT_PROBE_ADDRESS = "2001:4860:4860::8888"
-# Names with a meaning of their own: sit0 is the kernel's fallback device that accepts anyone's
-# protocol 41; "all" and "default" are sysctl folders.
-RESERVED_INTERFACES = frozenset({"sit0", "lo", "all", "default"})
+_AnyWritten = TypeVar("_AnyWritten", bound=Written)
 
 
 class DeclarationError(Exception):
@@ -37,215 +34,6 @@ class DeclarationError(Exception):
         count = len(self.mistakes)
         heading = f"{count} mistake{'s' if count > 1 else ''} in the inventory; no host was touched"
         super().__init__("\n".join([f"{heading}:", *(f"    {line}" for line in self.mistakes)]))
-
-
-# --- What a person may write -----------------------------------------------------------------
-
-
-def _ipv4(value: object) -> IPAddress:
-    # netaddr, like inet_aton, would read "10.1" and "010.0.0.1" as addresses.
-    if not isinstance(value, str) or not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){3}", value):
-        raise ValueError
-    try:
-        address = IPAddress(value, version=4)
-    except AddrFormatError as error:
-        raise ValueError from error
-    if (
-        address.is_multicast()
-        or address.is_loopback()
-        or address.is_link_local()
-        or address in IPNetwork("0.0.0.0/8")
-        or address in IPNetwork("240.0.0.0/4")
-    ):
-        raise ValueError
-    return address
-
-
-def _ipv6(value: object) -> IPAddress:
-    if not isinstance(value, str) or "/" in value or "%" in value:
-        raise ValueError
-    try:
-        address = IPAddress(value, version=6)
-    except AddrFormatError as error:
-        raise ValueError from error
-    if not _is_ipv6_unicast(address):
-        raise ValueError
-    return address
-
-
-def _is_ipv6_unicast(address: IPAddress) -> bool:
-    return not (
-        address == IPAddress("::")
-        or address.is_multicast()
-        or address.is_loopback()
-        or address.is_link_local()
-        or address.is_ipv4_mapped()
-    )
-
-
-def _ipv6_network(value: object) -> IPNetwork:
-    """An address with its prefix length."""
-    if not isinstance(value, str) or "/" not in value or "%" in value:
-        raise ValueError
-    try:
-        network = IPNetwork(value, version=6)
-    except AddrFormatError as error:
-        raise ValueError from error
-    if not _is_ipv6_unicast(network.network):
-        raise ValueError
-    return network
-
-
-def _prefix(shortest: int, longest: int) -> BeforeValidator:
-    def check(value: object) -> IPNetwork:
-        network = _ipv6_network(value)
-        if network.ip != network.network or not shortest <= network.prefixlen <= longest:
-            raise ValueError
-        return network
-
-    return BeforeValidator(check)
-
-
-def _lan_address(value: object) -> IPNetwork:
-    network = _ipv6_network(value)
-    # 64: what hosts need to make addresses of their own (RFC 4862). The all-zero one is every
-    # router's (RFC 4291, 2.6.1).
-    if network.prefixlen != 64 or network.ip == network.network:
-        raise ValueError
-    return network
-
-
-def _any_interface(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
-        raise ValueError
-    if len(value) > INTERFACE_NAME_MAX or value in RESERVED_INTERFACES:
-        raise ValueError
-    return value
-
-
-def _tunnel_interface(value: object) -> str:
-    # No dots: the name becomes part of file names, and readers of folders skip those with dots.
-    if "." in (name := _any_interface(value)):
-        raise ValueError
-    return name
-
-
-def _integer(low: int, high: int) -> BeforeValidator:
-    def check(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError
-        return value
-
-    return BeforeValidator(check)
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _list(value: object) -> object:
-    if not isinstance(value, list | tuple):
-        raise ValueError
-    return value
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    return value
-
-
-_INTERFACE_RULE = (
-    f"an interface name of at most {INTERFACE_NAME_MAX} letters, digits, '-' and '_', "
-    f"none of {', '.join(sorted(RESERVED_INTERFACES))}"
-)
-
-_ANY_INTERFACE_RULE = _INTERFACE_RULE.replace("'-' and '_'", "'-', '_' and '.'")
-
-Ipv4 = Annotated[IPAddress, BeforeValidator(_ipv4)]
-Ipv6 = Annotated[IPAddress, BeforeValidator(_ipv6)]
-# Number 1 takes the third and fourth address: a /126 is the smallest that holds a tunnel.
-Prefix = Annotated[IPNetwork, _prefix(16, 126)]
-Pools = Annotated[tuple[Annotated[IPNetwork, _prefix(16, 64)], ...], BeforeValidator(_list)]
-Delegated = Annotated[tuple[Annotated[IPNetwork, _prefix(48, 64)], ...], BeforeValidator(_list)]
-LanAddress = Annotated[IPNetwork, BeforeValidator(_lan_address)]
-AnyInterface = Annotated[str, BeforeValidator(_any_interface)]
-TunnelInterface = Annotated[str, BeforeValidator(_tunnel_interface)]
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-Name = Annotated[str, BeforeValidator(_name)]
-
-
-class _Written(BaseModel):
-    # The description of a field is what an error says is accepted there.
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class WrittenServer(_Written):
-    """What a person writes under `tunnel_server`."""
-
-    ipv4: Ipv4 = Field(description="the IPv4 address that clients connect to, like '198.51.100.10'")
-    prefix: Prefix | None = Field(
-        None, description="an IPv6 prefix up to /126 without host bits, like '2001:db8:1::/64'"
-    )
-    on_link: Boolean = Field(True, description="True or False")
-    routed_prefixes: Pools = Field(
-        (), description="a list of IPv6 prefixes up to /64 without host bits"
-    )
-    external_interface: AnyInterface | None = Field(None, description=_ANY_INTERFACE_RULE)
-    probe_address: Ipv6 = Field(
-        IPAddress(DEFAULT_PROBE_ADDRESS),
-        description=f"a global IPv6 address, like '{DEFAULT_PROBE_ADDRESS}'",
-    )
-    manager: Name | None = Field(None, description="the name of a network manager")
-
-
-class WrittenTunnel(_Written):
-    """What a person writes under `tunnel`."""
-
-    server: Name = Field(description="the inventory name of the tunnel's server")
-    ipv4: Ipv4 = Field(
-        description="the client's IPv4 address as the server sees it, like '203.0.113.20'"
-    )
-    number: Annotated[int, _integer(1, 2**127)] | None = Field(
-        None, description="a whole number from 1"
-    )
-    server_ipv6: Ipv6 | None = Field(
-        None, description="a global IPv6 address, like '2001:db8:1::2'"
-    )
-    client_ipv6: Ipv6 | None = Field(
-        None, description="a global IPv6 address, like '2001:db8:1::3'"
-    )
-    local_ipv4: Ipv4 | None = Field(
-        None, description="the client's own IPv4 address behind NAT, like '192.0.2.20'"
-    )
-    interface: TunnelInterface = Field("sit-ipv6", description=_INTERFACE_RULE)
-    server_interface: TunnelInterface | None = Field(None, description=_INTERFACE_RULE)
-    mtu: Annotated[int, _integer(IPV6_MINIMUM_MTU, MAXIMUM_MTU)] = Field(
-        DEFAULT_MTU, description=f"a whole number from {IPV6_MINIMUM_MTU} to {MAXIMUM_MTU}"
-    )
-    ttl: Annotated[int, _integer(1, 255)] = Field(255, description="a whole number from 1 to 255")
-    default_route: Boolean = Field(True, description="True or False")
-    routed_prefixes: Delegated = Field(
-        (), description="a list of IPv6 prefixes from /48 to /64 without host bits"
-    )
-    # Checked by itself: a mapping as below, or a list of them.
-    lan: object = None
-    manager: Name | None = Field(None, description="the name of a network manager")
-
-
-class WrittenLan(_Written):
-    """What a person writes under `lan` of a tunnel."""
-
-    interface: AnyInterface = Field(description=_ANY_INTERFACE_RULE)
-    address: LanAddress = Field(
-        description="the client's own address there with /64, like '2001:db8:100::1/64'"
-    )
-    advertise: Boolean = Field(True, description="True or False")
-
-
-_AnyWritten = TypeVar("_AnyWritten", bound=_Written)
 
 
 class _Entry(NamedTuple):
@@ -274,9 +62,6 @@ class _Block(NamedTuple):
     host: str
     field: str
     delegator: Server | None = None
-
-
-# --- Reading it ------------------------------------------------------------------------------
 
 
 def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) -> Broker:
@@ -366,13 +151,13 @@ class _Reader:
             self._mistake(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
         server_interface = written.server_interface or f"sit-{host.partition('.')[0]}"
         try:
-            _tunnel_interface(server_interface)
+            tunnel_interface(server_interface)
         except ValueError:
             self._mistake(
                 host,
                 f"{field}.server_interface",
                 server_interface,
-                f"the default, made of the host's name, can't be used; set it to {_INTERFACE_RULE}",
+                f"the default, made of the host's name, can't be used; set it to {INTERFACE_RULE}",
             )
         tunnel = Tunnel(
             server=server,
@@ -527,20 +312,21 @@ class _Reader:
         return None
 
     def _explain(
-        self, host: str, field: str, model: type[_Written], found: Mapping[str, Any]
+        self, host: str, field: str, model: type[Written], found: Mapping[str, Any]
     ) -> None:
-        key, *index = map(str, found["loc"])
-        if found["type"] == "missing":
-            description = model.model_fields[key].description
-            self.mistakes.append(f"{host}: {field}.{key} is missing: expected {description}")
-        elif found["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(key, model.model_fields, n=1)
+        key, *index = found["loc"]
+        if key not in model.model_fields:
+            close = difflib.get_close_matches(str(key), model.model_fields, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
+            shown = key if str(key).isidentifier() else _short(repr(key))
             self.mistakes.append(
-                f"{host}: {field}.{key} is not a known key: {hint}accepted are {_keys(model)}"
+                f"{host}: {field}.{shown} is not a known key: {hint}accepted are {_keys(model)}"
             )
+            return
+        description = model.model_fields[key].description
+        if found["type"] == "missing":
+            self.mistakes.append(f"{host}: {field}.{key} is missing: expected {description}")
         else:
-            description = model.model_fields[key].description
             place = f"{field}.{key}{''.join(f'[{i}]' for i in index)}"
             self._mistake(host, place, found["input"], f"expected {description}")
 
@@ -738,7 +524,7 @@ def _overlaps(blocks: Iterable[_Block]) -> Iterator[tuple[_Block, _Block]]:
         around.append(block)
 
 
-def _keys(model: type[_Written]) -> str:
+def _keys(model: type[Written]) -> str:
     return ", ".join(model.model_fields)
 
 

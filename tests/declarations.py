@@ -104,7 +104,7 @@ def broken_inventories(draw: st.DrawFn) -> Inventory:
         if isinstance(place[key], dict | list) and draw(st.integers(0, 3)):
             place = place[key]
         elif isinstance(place, dict) and draw(st.booleans()):
-            place[draw(st.text(max_size=10))] = place.pop(key)
+            place[draw(st.text(max_size=10) | st.integers() | st.none())] = place.pop(key)
             return hosts
         else:
             place[key] = draw(_ANYTHING)

@@ -13,7 +13,7 @@ from tasks import facts, proof
 from tasks.obstacles import ObstacleError
 from tasks.plan import plan
 from tasks.state import UnreadableStateError
-from tasks.survey import say, say_all, survey
+from tasks.survey import say_absent, say_all, survey
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -58,11 +58,7 @@ def verify() -> Commands:
     site = survey().plans[host.name].site
     if site is None:
         return
-    present = {other.name for other in state.active_hosts}
-    absent = {end.peer_host: end.interface for end in site.ends if end.peer_host not in present}
-    for peer, interface in absent.items():
-        say(host, f"{peer}, the other end of {interface}, is not in this run, and is left alone")
-    wanted = proof.checks(site, absent)
+    wanted = proof.checks(site, say_absent(host, site.node))
     try:
         output = facts.run(host, proof.script(wanted))
     except PyinfraError as error:

@@ -3,13 +3,14 @@
 from pyinfra.context import host, inventory
 
 from tasks import operations
-from tasks.survey import declared, survey
+from tasks.survey import declared, say_absent, survey
 
 
 def remove() -> None:
     """Leave this host as it was before its first run, clients before the servers they use."""
     broker = declared(inventory)
     found = survey(broker.emptied())
+    say_absent(host, broker.nodes[host.name])
     for stage, names in enumerate(host.loop(reversed(broker.stages))):
         who = "servers" if stage == len(broker.stages) - 1 else "clients"
         if host.name in names and host.name in found.plans:

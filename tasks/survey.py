@@ -18,7 +18,7 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 
 from tasks import declaration, facts, managers
-from tasks.model import Broker
+from tasks.model import Broker, Node
 from tasks.obstacles import ObstacleError
 from tasks.plan import Plan, plan
 from tasks.state import UnreadableStateError
@@ -114,6 +114,15 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
         click.echo(found.changes.diff())
+
+
+def say_absent(host: Host, node: Node) -> set[str]:
+    """Tell of the hosts at the other ends of a node's tunnels that are not in this run."""
+    present = {other.name for other in ctx_state.get().active_hosts}
+    absent = {end.peer_host: end.interface for end in node.ends if end.peer_host not in present}
+    for peer, interface in absent.items():
+        say(host, f"{peer}, the other end of {interface}, is not in this run, and is left alone")
+    return set(absent)
 
 
 def say(host: Host, text: str, color: str | None = None) -> None:

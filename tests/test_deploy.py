@@ -172,6 +172,13 @@ def test_removal_takes_clients_first(run: Start) -> None:
     assert done.on(SERVER_HOST) == ["read", "change", "read"]
 
 
+def test_a_removal_limited_to_one_end_says_so(run: Start) -> None:
+    done = run("tasks.remove.remove", "-y", "--limit", SERVER_HOST, server={"is_deployed": True})
+    assert done.status == 0, done.output
+    assert f"{CLIENT_HOST}, the other end of sit-web1, is not in this run" in done.output
+    assert done.on(CLIENT_HOST) == []
+
+
 def test_a_host_that_is_no_longer_declared_is_cleaned(run: Start) -> None:
     once_a_client = {"is_deployed": True, "tunnel": None}
     done = run("deploy.py", "-y", "--diff", "--limit", CLIENT_HOST, client=once_a_client)

@@ -70,6 +70,11 @@ def a_client_goes_and_another_takes_the_other_way(hosts: Data) -> None:
     del first["routed_prefixes"], first["lan"]
 
 
+def a_prefix_changes_and_another_is_routed(hosts: Data) -> None:
+    hosts["server-ifupdown"]["tunnel_server"]["prefix"] = "2001:db8:1::f:0/112"
+    hosts["server-netplan"]["tunnel_server"]["on_link"] = False
+
+
 def another_manager(hosts: Data) -> None:
     for tunnel in hosts["client-netplan"]["tunnel"]:
         tunnel["manager"] = "ifupdown"
@@ -84,6 +89,7 @@ class Change:
     make: Callable[[Data], None]
     undisturbed: tuple[str, ...]
     networks: tuple[Lan, ...] = LANS
+    on_internet: str = "true"
 
 
 CHANGES = (
@@ -97,6 +103,13 @@ CHANGES = (
         (Lan("client-ifupdown", "2001:db8:102:101::1/64", "eth0"),),
     ),
     Change(a_client_goes_and_another_takes_the_other_way, ("client-netplan", "server-netplan"), ()),
+    Change(
+        a_prefix_changes_and_another_is_routed,
+        ("client-ifupdown",),
+        # All but the server's own address and its router's.
+        on_internet="ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
+        "ip -6 route add 2001:db8:2::1/128 dev eth1",
+    ),
     Change(another_manager, ("client-ifupdown", "server-netplan"), LANS[:1]),
 )
 
@@ -131,6 +144,7 @@ def test_a_change_arrives_and_disturbs_no_other_tunnel(
 ) -> None:
     deployed("broker")
     hosts = changed(change)
+    running_lab.machine("internet").run(change.on_internet)
     with ExitStack() as pings:
         for name in change.undisturbed:
             pings.enter_context(undisturbed(running_lab.machine(name), *OTHERS[name]))

@@ -57,6 +57,10 @@ def _stanzas(number: int, card: Card) -> Iterator[str]:
         yield f"    up ip -6 route add {route.prefix} via {route.gateway}\n"
 
 
+IFUPDOWN_IN_CHARGE = "/etc/network/in-charge"
+"""The file with which a machine of the flavour netplan starts ifupdown, too, when it boots."""
+
+
 def _netplan_files(machine: Machine) -> Mapping[str, File]:
     cards = "".join(
         f"    eth{number}:\n" + "".join(_settings(card))
@@ -64,6 +68,13 @@ def _netplan_files(machine: Machine) -> Mapping[str, File]:
     )
     yaml = f"network:\n  version: 2\n  renderer: networkd\n  ethernets:\n{cards}"
     return {
+        # Waits for all of udev at every boot, for nothing unless a test puts it in charge.
+        **{
+            f"etc/systemd/system/{unit}.service.d/lab.conf": File.of(
+                f"[Unit]\nConditionPathExists={IFUPDOWN_IN_CHARGE}\n"
+            )
+            for unit in ("networking", "ifupdown-pre")
+        },
         "etc/netplan/50-lab.yaml": File.of(yaml, 0o600),
         "etc/systemd/network/10-management.network": File.of(
             "[Match]\nName=mgmt\n\n[Link]\nUnmanaged=yes\n"
@@ -88,7 +99,7 @@ FLAVOURS = {
     flavour.name: flavour
     for flavour in (
         Flavour("ifupdown", "bookworm", ("ifupdown",), _ifupdown_files),
-        # With ifupdown installed and in charge of nothing but `lo`: evidence is what counts.
+        # With ifupdown installed and in charge of nothing: evidence is what counts.
         Flavour(
             "netplan",
             "bookworm",

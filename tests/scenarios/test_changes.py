@@ -1,19 +1,20 @@
 """What is declared anew arrives on live tunnels, and every other tunnel goes on undisturbed."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import runs
+from tests.lab.flavours import IFUPDOWN_IN_CHARGE
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import ipv4_of
 from tests.runs import Hosts
-from tests.scenarios.cases import LANS, NAMES, Lan, inventory
+from tests.scenarios.cases import LANS, Lan, inventory
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import assert_all_flow, assert_lan, pending
 
@@ -89,7 +90,7 @@ class Change:
     make: Callable[[Data], None]
     undisturbed: tuple[str, ...]
     networks: tuple[Lan, ...] = LANS
-    on_internet: str = "true"
+    prepare: Mapping[str, str] = field(default_factory=dict)
 
 
 CHANGES = (
@@ -107,10 +108,17 @@ CHANGES = (
         a_prefix_changes_and_another_is_routed,
         ("client-ifupdown",),
         # All but the server's own address and its router's.
-        on_internet="ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
-        "ip -6 route add 2001:db8:2::1/128 dev eth1",
+        prepare={
+            "internet": "ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
+            "ip -6 route add 2001:db8:2::1/128 dev eth1"
+        },
     ),
-    Change(another_manager, ("client-ifupdown", "server-netplan"), LANS[:1]),
+    Change(
+        another_manager,
+        ("client-ifupdown", "server-netplan"),
+        LANS[:1],
+        prepare={"client-netplan": f"touch {IFUPDOWN_IN_CHARGE}"},
+    ),
 )
 
 
@@ -144,23 +152,23 @@ def test_a_change_arrives_and_disturbs_no_other_tunnel(
 ) -> None:
     deployed("broker")
     hosts = changed(change)
-    running_lab.machine("internet").run(change.on_internet)
+    for name, command in change.prepare.items():
+        running_lab.machine(name).run(command)
     with ExitStack() as pings:
         for name in change.undisturbed:
             pings.enter_context(undisturbed(running_lab.machine(name), *OTHERS[name]))
         done = runs.run(tmp_path, hosts, "deploy.py", "-y", "--diff")
     assert done.status == 0, done.output
+    assert_all_flow(running_lab, hosts)
+    for lan in change.networks:
+        assert_lan(running_lab, lan)
+    for name in dict(hosts):
+        assert pending(running_lab, hosts, name) == ""
 
-    def assert_as_declared() -> None:
-        assert_all_flow(running_lab, hosts)
-        for lan in change.networks:
-            assert_lan(running_lab, lan)
-        for name, _ in hosts:
-            assert pending(running_lab, hosts, name) == ""
-
-    assert_as_declared()
+    running_lab.reboot(dict(hosts))
+    assert_all_flow(running_lab, hosts)
+    for lan in change.networks:
+        assert_lan(running_lab, lan)
     again = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert again.status == 0, again.output
     assert again.stderr.count("nothing to change") == len(hosts)
-    running_lab.reboot(name for name in NAMES if name in dict(hosts))
-    assert_as_declared()

@@ -4,7 +4,7 @@ One for each network, whatever manager holds the interface: networkd's own would
 its files anew, which takes the uplink's address away for a moment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.changes import Step
 from tasks.model import Lan, Node
@@ -25,7 +25,15 @@ def _configuration(interface: str) -> str:
 
 
 def _unit_file(interface: str) -> str:
-    return f"{_UNITS}/{_name(interface)}{_SUFFIX}"
+    return f"{_UNITS}/{_service(interface)}"
+
+
+def _service(interface: str) -> str:
+    return f"{_name(interface)}{_SUFFIX}"
+
+
+def _files(interface: str) -> set[str]:
+    return {_configuration(interface), _unit_file(interface)}
 
 
 def _advertised(node: Node) -> tuple[Lan, ...]:
@@ -35,7 +43,12 @@ def _advertised(node: Node) -> tuple[Lan, ...]:
 def obstacles(node: Node, state: HostState) -> Iterable[str]:
     """What keeps a radvd of Culvert's from running."""
     for lan in _advertised(node):
-        if not state.has_radvd:
+        if not state.units:
+            yield (
+                f"`lan` {lan.interface}: there is no systemd to run radvd, which advertises "
+                f"{lan.prefix} there: set `advertise` to False"
+            )
+        elif not state.has_radvd:
             yield (
                 f"`lan` {lan.interface}: radvd, which advertises {lan.prefix} there, isn't "
                 "installed: install it, or set `advertise` to False"
@@ -73,28 +86,39 @@ def checks(staged: Mapping[str, str]) -> Iterable[str]:
             yield f"radvd --configtest --config {waiting} --logmethod stderr_clean 2>&1"
 
 
-def stopping(node: Node, state: HostState) -> Iterable[Step]:
-    """Services that are no longer declared: their last word tells the network that they go."""
-    wanted = {_unit_file(lan.interface) for lan in _advertised(node)}
+def stopping(node: Node, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+    """Services that are no longer declared, or about to change.
+
+    Their last word tells the network that what they advertised goes. One that is stopped while it
+    changes is started by the next run where this one ends too early.
+    """
+    wanted = {_service(lan.interface): lan for lan in _advertised(node)}
     for path in state.files:
-        if path.startswith(f"{_UNITS}/{_PREFIX}") and path not in wanted:
-            yield _step(f"systemctl --quiet disable --now {path.rpartition('/')[2]}")
+        service = path.rpartition("/")[2]
+        if path.startswith(f"{_UNITS}/{_PREFIX}") and service not in wanted:
+            forget = f"systemctl reset-failed {service} 2>/dev/null || true"
+            yield _step(f"systemctl --quiet disable --now {service}", forget)
+    for service, lan in wanted.items():
+        if _is_active(service, state) and _files(lan.interface) & {*changed}:
+            yield _step(f"systemctl stop {service}")
 
 
-def starting(node: Node, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+def starting(node: Node, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Services that are new or changed, or that somebody stopped."""
-    changed = {*changed}
     if any(path.startswith(f"{_UNITS}/") for path in changed):
         yield _step("systemctl daemon-reload")
     for lan in _advertised(node):
-        service = f"{_name(lan.interface)}{_SUFFIX}"
+        service = _service(lan.interface)
         unit = state.units.get(service)
         if unit is None or not unit.is_enabled:
             yield _step(f"systemctl --quiet enable {service}")
-        files = {_configuration(lan.interface), _unit_file(lan.interface)}
-        if unit is None or not unit.is_active or files & changed:
-            yield _step(f"systemctl restart {service}")
+        if not _is_active(service, state) or _files(lan.interface) & {*changed}:
+            yield _step(f"systemctl start {service}")
 
 
-def _step(command: str) -> Step:
-    return Step((f" run: {command}",), (command,))
+def _is_active(service: str, state: HostState) -> bool:
+    return service in state.units and state.units[service].is_active
+
+
+def _step(command: str, *unshown: str) -> Step:
+    return Step((f" run: {command}",), (command, *unshown))

@@ -23,13 +23,15 @@ def obstacles(node: Node, state: HostState) -> Iterable[str]:
     names = "|".join(map(re.escape, interfaces))
     speaks = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])|proxy_ndp")
     makes = re.compile(
-        rf"^\s*(?:auto|allow-\S+|iface)\s+(?:\S+\s+)*(?:{names})(?:\s|$)"
+        rf"^\s*(?:auto|allow-\S+)\s+(?:\S+\s+)*(?:{names})(?:\s|$)"
+        # A stanza `manual` makes no tunnel, it only hangs something on one.
+        rf"|^\s*iface\s+(?:{names})\s+inet6?\s+(?!manual\b)"
         rf"|^\s*[\"']?(?:{names})[\"']?:\s*(?:#.*)?$"
         rf"|\b(?:tunnel|link)\s+add\s+(?:dev\s+|name\s+)?(?:{names})(?:\s|$)"
         rf"|^\s*Name\s*=\s*(?:{names})\s*$"
     )
     addresses = {end.address for end in node.ends} | {*node.proxied}
-    lines = [line for line in state.lines if not line.text.lstrip().startswith("#")]
+    lines = [line for line in state.lines if _is_read(line)]
     making = [
         line
         for line in lines
@@ -47,6 +49,11 @@ def obstacles(node: Node, state: HostState) -> Iterable[str]:
     for line in lines:
         if line not in making and speaks.search(line.text):
             yield f"    {_place(line)} seems to go with it: {line.text.strip()}"
+
+
+def _is_read(line: Line) -> bool:
+    is_file = not line.path.startswith("/etc/netplan/") or line.path.endswith(".yaml")
+    return is_file and not line.text.lstrip().startswith("#")
 
 
 def _place(line: Line) -> str:

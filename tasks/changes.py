@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.state import FOLDER, File
+from tasks.state import FOLDER, FOLDERS, OWNED, File
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Changes:
         return "\n".join(
             [
                 _PROLOGUE,
+                _SWEEP,
                 f"staged={shlex.quote(' '.join(change.staged for change in written))}",
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
@@ -112,7 +113,8 @@ def _count(number: int, noun: str) -> str:
 # One function, called on the last line: of a script that is cut off on its way nothing runs, and
 # no command in it reads the rest of the script from standard input.
 # Folder names and file names of Culvert hold no spaces, so $staged may be split at them.
-_PROLOGUE = """main() {
+_PROLOGUE = (
+    r"""main() {
 set -eu
 umask 022
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -127,11 +129,20 @@ finish() {
     exit "$status"
 }
 trap finish EXIT
+trap 'exit 129' HUP INT TERM
 scratch=$(mktemp -d /run/culvert.XXXXXX)
 folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
-sysctl() { echo "$2" >"/proc/sys/$1"; }"""
+sysctl() { echo "$2" >"/proc/sys/$1"; }""".replace("@FOLDERS@", " ".join(FOLDERS))
+    .replace("@OWNED@", OWNED)
+    .replace("@FOLDER@", FOLDER)
+)
+# What a run left behind that was killed between staging and putting.
+_SWEEP = (
+    f"find {' '.join(FOLDERS)} -name '.*.new' \\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\) "
+    "-delete 2>/dev/null || true"
+)
 _EPILOGUE = """}
 main </dev/null
 """

@@ -56,12 +56,21 @@ class _Use(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A prefix that a field of an inventory claims; `delegator` is the server that gives it."""
+    """A prefix that a field of an inventory claims.
+
+    The host `giver` uses it, or gives it to the client `receiver`, who may use and give what lies
+    in it. `depth` is how many tunnels lie above the giver.
+    """
 
     prefix: IPNetwork
     host: str
     field: str
-    delegator: Server | None = None
+    giver: str
+    depth: int
+    receiver: str | None = None
+
+    def may_hold(self, inner: "_Block") -> bool:
+        return self.receiver is not None and self.receiver == inner.giver
 
 
 def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) -> Broker:
@@ -378,10 +387,21 @@ class _Reader:
             )
             for host, field, _, tunnel in self.entries
         )
+        self._taken_twice(
+            _Use(
+                (host, tunnel.local_ipv4, tunnel.server.ipv4),
+                host,
+                f"{field}.local_ipv4",
+                tunnel.local_ipv4,
+            )
+            for host, field, written, tunnel in self.entries
+            if written.local_ipv4 is not None
+        )
 
     def _check_prefixes(self) -> None:
+        depths = self._depths()
         pools = [
-            _Block(prefix, host, f"tunnel_server.routed_prefixes[{index}]")
+            _Block(prefix, host, f"tunnel_server.routed_prefixes[{index}]", host, depths[host])
             for host, server in self.servers.items()
             for index, prefix in enumerate(server.routed_prefixes)
         ]
@@ -389,36 +409,39 @@ class _Reader:
             # A server may delegate from what is routed to it by a tunnel.
             if not any(block.prefix in prefix for prefix in self._routed_to(block.host)):
                 self._overlap(block, other)
-        # Two servers may have one `prefix`, on one link; pairs within it are no second claim.
-        others = [
-            _Block(server.prefix, host, "tunnel_server.prefix")
-            for host, server in self.servers.items()
-            if server.prefix is not None
-        ]
-        others += [
-            _Block(IPNetwork(f"{tunnel.server_ipv6}/127"), host, f"{field}.server_ipv6")
-            for host, field, _, tunnel in self.entries
-            if tunnel.server.prefix is None
-        ]
-        for block, other in _overlaps([*others, *self._delegated()]):
-            giver = block.delegator.host if block.delegator is not None else block.host
-            if other.delegator is not None and giver == other.host:
-                # Out of what is routed to the giver by a tunnel.
+        delegated, lans = [*self._delegated(depths)], [*self._lan_blocks(depths)]
+        addresses = [*self._tunnel_addresses(depths)]
+        for inner, outer in _overlaps([*delegated, *addresses, *lans]):
+            # Two servers may have one `prefix`, on one link; pairs were compared already.
+            if outer.may_hold(inner) or (inner in addresses and outer in addresses):
                 continue
-            if block.delegator is not None:
-                self._overlap(block, other)
-            elif other.delegator is not None:
-                self._overlap(other, block)
+            if inner in addresses:
+                self._overlap(outer, inner)
+            else:
+                self._overlap(inner, outer)
+
+    def _depths(self) -> dict[str, int]:
+        """How many tunnels lie between each host and the Internet, at most."""
+        above: dict[str, set[str]] = defaultdict(set)
+        for entry in self.entries:
+            above[entry.host].add(entry.tunnel.server.host)
+        depths = dict.fromkeys(self.inventory, 0)
+        # No deeper than there are servers, unless they go round in a circle.
+        for _ in self.servers:
+            for host, servers in above.items():
+                depths[host] = 1 + max(depths[server] for server in servers)
+        return depths
 
     def _routed_to(self, host: str) -> list[IPNetwork]:
         entries = (entry for entry in self.entries if entry.host == host)
         return [prefix for entry in entries for prefix in entry.tunnel.routed_prefixes]
 
-    def _delegated(self) -> Iterator[_Block]:
+    def _delegated(self, depths: Mapping[str, int]) -> Iterator[_Block]:
         for host, field, _, tunnel in self.entries:
+            server = tunnel.server
             for index, prefix in enumerate(tunnel.routed_prefixes):
-                server = tunnel.server
-                block = _Block(prefix, host, f"{field}.routed_prefixes[{index}]", server)
+                place = f"{field}.routed_prefixes[{index}]"
+                block = _Block(prefix, host, place, server.host, depths[server.host], host)
                 if any(prefix in pool for pool in server.routed_prefixes):
                     yield block
                     continue
@@ -431,6 +454,22 @@ class _Reader:
                     + self._free_prefix(block),
                 )
 
+    def _lan_blocks(self, depths: Mapping[str, int]) -> Iterator[_Block]:
+        for host, field, written, tunnel in self.entries:
+            places = [place for place, _ in _mappings(f"{field}.lan", written.lan)]
+            for place, lan in zip(places, tunnel.lans, strict=False):
+                yield _Block(lan.prefix, host, f"{place}.address", host, depths[host])
+
+    def _tunnel_addresses(self, depths: Mapping[str, int]) -> Iterator[_Block]:
+        for host, server in self.servers.items():
+            if server.prefix is not None:
+                yield _Block(server.prefix, host, "tunnel_server.prefix", host, depths[host])
+        for host, field, _, tunnel in self.entries:
+            if tunnel.server.prefix is None:
+                pair = IPNetwork(f"{tunnel.server_ipv6}/127")
+                giver = tunnel.server.host
+                yield _Block(pair, host, f"{field}.server_ipv6", giver, depths[giver])
+
     def _overlap(self, block: _Block, other: _Block) -> None:
         self._mistake(
             block.host,
@@ -441,13 +480,16 @@ class _Reader:
 
     def _free_prefix(self, block: _Block) -> str:
         """The end of a sentence, with a prefix that a tunnel could have instead of this one."""
-        if block.delegator is None or not block.delegator.routed_prefixes:
+        if block.receiver is None or not self.servers[block.giver].routed_prefixes:
             return ""
-        tunnels = [e.tunnel for e in self.entries if e.tunnel.server == block.delegator]
-        taken = [prefix for tunnel in tunnels for prefix in tunnel.routed_prefixes]
+        given = [e.tunnel for e in self.entries if e.tunnel.server.host == block.giver]
+        taken = [prefix for tunnel in given for prefix in tunnel.routed_prefixes]
+        taken += [
+            lan.prefix for e in self.entries if e.host == block.giver for lan in e.tunnel.lans
+        ]
         taken += [server.prefix for server in self.servers.values() if server.prefix is not None]
         length = block.prefix.prefixlen
-        found = numbering.free_prefix(length, block.delegator.routed_prefixes, taken)
+        found = numbering.free_prefix(length, self.servers[block.giver].routed_prefixes, taken)
         return f"; the next free /{length} is {found}" if found else f"; no /{length} is free"
 
     def _check_interfaces(self) -> None:
@@ -459,11 +501,6 @@ class _Reader:
                 (host, "interface", tunnel.client_interface),
                 *((host, "lan.interface", lan.interface) for lan in tunnel.lans),
             )
-        )
-        self._taken_twice(
-            _Use(lan.prefix, host, f"{field}.lan.address", lan.address)
-            for host, field, _, tunnel in self.entries
-            for lan in tunnel.lans
         )
 
     def _check_default_routes(self) -> None:
@@ -516,7 +553,12 @@ def _mappings(field: str, data: object) -> Iterator[tuple[str, object]]:
 def _overlaps(blocks: Iterable[_Block]) -> Iterator[tuple[_Block, _Block]]:
     """Every block that lies in another one, with the nearest that it lies in."""
     around: list[_Block] = []
-    for block in sorted(blocks, key=lambda block: (block.prefix.first, block.prefix.prefixlen)):
+
+    def order(block: _Block) -> tuple[int, int, int, bool]:
+        prefix = block.prefix
+        return prefix.first, prefix.prefixlen, block.depth, block.receiver is None
+
+    for block in sorted(blocks, key=order):
         while around and block.prefix not in around[-1].prefix:
             around.pop()
         if around:

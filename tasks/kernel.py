@@ -6,7 +6,7 @@ from netaddr import IPAddress
 
 from tasks.changes import Step
 from tasks.model import End
-from tasks.state import HostState, Link
+from tasks.state import HostState, Link, Route
 
 # The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
 _CONNECTED_METRIC = 256
@@ -41,13 +41,38 @@ def creation(end: End) -> Iterable[str]:
 
 
 def mending(end: End, state: HostState) -> Iterable[Step]:
-    """What a running tunnel lacks, or has too much, changed in place: no packet is lost."""
+    """What a running tunnel lacks, changed in place: no packet is lost. Stale routes go before."""
     link = state.links[end.interface]
     yield from _mend_link(link, _wanted(end))
     yield from _mend_addresses(end, link)
     if end.network in link.addresses:
         yield from _mend_connected_route(end, state)
-    yield from _mend_routes(end, state)
+    for destination in end.destinations:
+        if not any(_is_wanted(route, end) for route in _routes_of(end, state, destination)):
+            words = _route(destination, end)
+            yield Step((f"+route {words}",), (f"ip -6 route add {words}",))
+
+
+def stale_routes(end: End, state: HostState) -> Iterable[Step]:
+    """Routes into a tunnel that are not declared, which another tunnel may be about to get."""
+    for route in _routes_of(end, state):
+        # Where else a client goes through its tunnel is its own affair.
+        is_ours = not end.is_client or route.destination == "default"
+        if is_ours and not _is_wanted(route, end):
+            via = f"via {route.gateway} " if route.gateway else ""
+            words = f"{route.destination} {via}dev {end.interface}"
+            yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
+
+
+def _routes_of(end: End, state: HostState, destination: str | None = None) -> Iterable[Route]:
+    for route in state.routes:
+        is_here = route.device == end.interface and route.protocol != "kernel"
+        if is_here and destination in (None, route.destination):
+            yield route
+
+
+def _is_wanted(route: Route, end: End) -> bool:
+    return route.destination in end.destinations and route.gateway == str(end.peer)
 
 
 def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
@@ -108,23 +133,3 @@ def _mend_connected_route(end: End, state: HostState) -> Iterable[Step]:
             (f"+route {words}",),
             (f"ip -6 route add {words} proto kernel metric {_CONNECTED_METRIC}",),
         )
-
-
-def _mend_routes(end: End, state: HostState) -> Iterable[Step]:
-    there = set()
-    for route in state.routes:
-        if route.device != end.interface or route.protocol == "kernel":
-            continue
-        if route.destination in end.destinations and route.gateway == str(end.peer):
-            there.add(route.destination)
-            continue
-        if end.is_client and route.destination != "default":
-            # Where else a client goes through its tunnel is its own affair.
-            continue
-        via = f"via {route.gateway} " if route.gateway else ""
-        words = f"{route.destination} {via}dev {end.interface}"
-        yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
-    for destination in end.destinations:
-        if destination not in there:
-            words = _route(destination, end)
-            yield Step((f"+route {words}",), (f"ip -6 route add {words}",))

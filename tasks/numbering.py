@@ -111,6 +111,8 @@ def _not_to_delegate(server: Server, tunnels: Iterable[Tunnel]) -> Iterator[IPNe
     for tunnel in tunnels:
         if tunnel.server == server:
             yield from tunnel.routed_prefixes
+        if tunnel.client == server.host:
+            yield from (lan.prefix for lan in tunnel.lans)
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

@@ -60,20 +60,22 @@ def plan(node: Node, state: HostState) -> Plan:
     staged = {change.path: change.staged for change in files if change.after is not None}
     leaving = _leaving(node, manager, state)
     new = [end for end in site.ends if end.interface not in state.links or end.interface in leaving]
+    kept = [end for end in site.ends if end not in new]
     changes = Changes(
         host=node.host,
         files=files,
         checks=(*manager.checks(staged), *advertisements.checks(staged)),
         removals=(
-            *advertisements.stopping(node, state),
+            *advertisements.stopping(node, state, changed),
             *additions.taking_back(added, state),
             *_removals(leaving, state),
         ),
         steps=(
             *sysctls.steps(settings, node, state),
+            *(step for end in kept for step in kernel.stale_routes(end, state)),
             *_creations(new, manager, state),
             *manager.refresh(site, state, changed),
-            *(step for end in site.ends if end not in new for step in kernel.mending(end, state)),
+            *(step for end in kept for step in kernel.mending(end, state)),
             *additions.making(added, state),
             *advertisements.starting(node, state, changed),
         ),
@@ -90,7 +92,7 @@ def _removal(node: Node, state: HostState) -> Plan:
         host=node.host,
         files=files,
         removals=(
-            *advertisements.stopping(node, state),
+            *advertisements.stopping(node, state, ()),
             *additions.taking_back((), state),
             *_removals(leaving, state),
         ),
@@ -112,7 +114,8 @@ def _stop(sentences: Iterable[str]) -> None:
 
 
 def _external_interface(node: Node, state: HostState) -> str:
-    tunnels = {end.interface for end in node.ends}
+    # One of Culvert's that is about to go is none either.
+    tunnels = {end.interface for end in node.ends} | obstacles.owned_interfaces(state)
     if node.server is not None:
         declared = node.server.external_interface
         if declared is not None:

@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from netaddr import IPAddress
@@ -39,6 +40,9 @@ PLACES = (
     "/etc/sysctl.conf",
     "/etc/rc.local",
 )
+
+# Culvert's own, what is waiting to be one, and what nobody reads.
+_UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
 _PROTOCOLS = ("kernel", "boot", "static")
 
@@ -138,7 +142,7 @@ class HostState:
     # Lines of other people's files that may speak of one of the host's tunnels.
     lines: tuple[Line, ...] = ()
 
-    @property
+    @cached_property
     def addresses(self) -> dict[IPAddress, str]:
         """Every address of the host with the interface that holds it."""
         return {
@@ -161,7 +165,8 @@ has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 section uid; id -u
 section files
-find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' \) -print0 2>/dev/null |
+find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) \
+    -print0 2>/dev/null |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
 section default-routes; ip -6 -json route show default
@@ -197,9 +202,7 @@ if has radvd; then
 fi
 section sit; cat /sys/module/sit/refcnt 2>/dev/null
 section lines
-grep -rnHE --exclude='@OWNED@*' -f - @PLACES@ 2>/dev/null <<'@@'
-@PATTERNS@
-@@
+grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
 """
 
@@ -211,7 +214,8 @@ def script(node: Node) -> str:
         _SCRIPT.replace("@FOLDERS@", " ".join(FOLDERS))
         .replace("@PLACES@", " ".join(PLACES))
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
-        .replace("@PATTERNS@", "\n".join(_telling(node)))
+        .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
+        .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
@@ -223,6 +227,9 @@ def _telling(node: Node) -> Iterable[str]:
     if node.ends:
         yield from ("proxy_ndp", ":.*:")
         yield from (end.interface for end in node.ends)
+    else:
+        # None: without a pattern, grep would take the first place for one.
+        yield "^$^"
 
 
 # --- Understanding the answer ----------------------------------------------------------------
@@ -387,9 +394,11 @@ def _units(text: str) -> dict[str, Unit]:
 
 
 def _lines(text: str) -> Iterable[Line]:
-    for found in text.splitlines():
-        path, number, line = found.split(":", 2)
-        yield Line(path, int(number), line)
+    for found in text.split("\n"):
+        path, _, rest = found.partition(":")
+        number, _, line = rest.partition(":")
+        if number.isdecimal():
+            yield Line(path, int(number), line)
 
 
 def _networkd(text: str) -> dict[str, NetworkdLink]:

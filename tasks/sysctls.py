@@ -74,12 +74,12 @@ def _each_forwarding(settings: Mapping[str, str]) -> list[str]:
 
 def steps(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
     """What sets what is needed, and sets back what is needed no more."""
-    yield from _setting(settings, state)
+    yield from _setting(settings, node, state)
     leaving = obstacles.owned_interfaces(state) - {end.interface for end in node.ends}
     yield from _setting_back(settings, leaving, state)
 
 
-def _setting(settings: Mapping[str, str], state: HostState) -> Iterable[Step]:
+def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
     for path, value in settings.items():
         if state.sysctls.get(path) == value:
             continue
@@ -94,6 +94,8 @@ def _setting(settings: Mapping[str, str], state: HostState) -> Iterable[Step]:
         # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
         # be meant.
         mine = {path.split("/")[3] for path in settings} | obstacles.owned_interfaces(state)
+        # Where it doesn't, hosts are told that this is no router.
+        mine |= {lan.interface for lan in node.lans}
         for path in _each_forwarding(state.sysctls):
             if state.sysctls[path] == "0" and path.split("/")[3] in mine:
                 yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))

@@ -86,6 +86,7 @@ def bare(manager: str, role: str) -> HostState:
         )
     return replace(
         state,
+        units={DISPATCHER: Unit(is_loaded=False, is_active=False, is_enabled=False)},
         ifupdown=frozenset({"lo", "eth0", *inside}),
         ifupdown_sources=("source /etc/network/interfaces.d/*",),
     )

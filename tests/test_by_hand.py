@@ -76,6 +76,7 @@ def test_what_goes_with_it_is_named_too() -> None:
         "# auto sit-ipv6",
         "auto sit-ipv6-of-mine",
         "iface eth0 inet6 manual",
+        "iface sit-ipv6 inet6 manual",
         "post-up ip -6 neigh add proxy 2001:db8:1::33 dev eth0",
         '[ "$IFACE" = sit-ipv6 ] && ip -6 rule add from 2001:db8:1::3 lookup 100',
         "net.ipv6.conf.sit-ipv6.forwarding=1",
@@ -85,6 +86,10 @@ def test_what_goes_with_it_is_named_too() -> None:
 )
 def test_a_line_that_only_speaks_of_it_is_not_in_the_way(line: str) -> None:
     assert found("client", Line("/etc/network/interfaces", 1, line)) == []
+
+
+def test_a_file_that_nobody_reads_is_not_in_the_way() -> None:
+    assert found("server", *lines("/etc/netplan/50-mine.yaml.gone", NETPLAN)) == []
 
 
 @pytest.mark.parametrize(

@@ -317,8 +317,29 @@ ONE_MISTAKE = [
     ),
     (
         routed(["2001:db8:100::/48"], lan=[LAN, {**LAN, "interface": "eth2"}]),
-        "web1.example.net: tunnel.lan.address = '2001:db8:100:1::1/64': also in web1.example.net: "
-        "tunnel.lan.address",
+        "web1.example.net: tunnel.lan[1].address = '2001:db8:100:1::/64': overlaps "
+        "2001:db8:100:1::/64 in web1.example.net: tunnel.lan[0].address",
+    ),
+    (
+        {
+            **INVENTORY,
+            CLIENT_HOST: {
+                "tunnel": [
+                    {**CLIENT, "local_ipv4": "192.0.2.20"},
+                    {
+                        **CLIENT,
+                        "local_ipv4": "192.0.2.20",
+                        "ipv4": "203.0.113.21",
+                        "number": 2,
+                        "interface": "six",
+                        "server_interface": "six",
+                        "default_route": False,
+                    },
+                ]
+            },
+        },
+        "web1.example.net: tunnel[1].local_ipv4 = '192.0.2.20': also in web1.example.net: "
+        "tunnel[0].local_ipv4",
     ),
     ({"a": {}}, "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"),
 ]
@@ -374,6 +395,83 @@ def test_a_host_cannot_be_its_own_client_through_others() -> None:
     ]
     del circle["fra3"]["tunnel"]
     assert [*map(sorted, read(circle, []).stages)] == [["fra3"], ["fra2"], ["fra1"]]
+
+
+def chain(*, reverse: bool, middle: dict[str, Any], **last: Any) -> dict[str, dict[str, Any]]:
+    """A client that serves another one, with a /48 that is routed to it, in either order."""
+    hosts = routed(["2001:db8:100::/48"], lan=middle.pop("lan", None))
+    hosts[CLIENT_HOST]["tunnel_server"] = {"ipv4": "203.0.113.20", "on_link": False, **middle}
+    below = {"server": CLIENT_HOST, "ipv4": "203.0.113.21", "number": 1, **last}
+    hosts["web2"] = {"tunnel": {key: value for key, value in below.items() if value is not None}}
+    return dict([*hosts.items()][:: -1 if reverse else 1])
+
+
+WHOLE = "2001:db8:100::/48"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("middle", "last"),
+    [
+        ({"prefix": WHOLE}, {}),
+        (
+            {"prefix": "2001:db8:9::/64", "routed_prefixes": [WHOLE]},
+            {"routed_prefixes": [WHOLE]},
+        ),
+        (
+            {},
+            {
+                "number": None,
+                "server_ipv6": "2001:db8:100:1::2",
+                "client_ipv6": "2001:db8:100:1::3",
+            },
+        ),
+    ],
+)
+def test_a_client_may_give_on_all_of_it(
+    reverse: bool, middle: dict[str, Any], last: dict[str, Any]
+) -> None:
+    assert len(read(chain(reverse=reverse, middle={**middle}, **last), []).tunnels) == 2
+
+
+@pytest.mark.parametrize(
+    ("middle", "last", "line"),
+    [
+        (
+            {"prefix": "2001:db8:100:1::/64", "lan": LAN},
+            {},
+            "web1.example.net: tunnel.lan.address = '2001:db8:100:1::/64': overlaps "
+            "2001:db8:100:1::/64 in web1.example.net: tunnel_server.prefix",
+        ),
+        (
+            {"prefix": "2001:db8:9::/64", "routed_prefixes": [WHOLE], "lan": LAN},
+            {"routed_prefixes": ["2001:db8:100::/56"]},
+            "web1.example.net: tunnel.lan.address = '2001:db8:100:1::/64': overlaps "
+            "2001:db8:100::/56 in web2: tunnel.routed_prefixes[0]",
+        ),
+    ],
+)
+def test_what_is_used_in_one_way_is_not_used_in_another(
+    middle: dict[str, Any], last: dict[str, Any], line: str
+) -> None:
+    assert mistakes(chain(reverse=False, middle={**middle}, **last)) == [line]
+
+
+def test_a_pair_in_what_is_routed_to_its_own_client_is_a_mistake() -> None:
+    pair = {"server_ipv6": "2001:db8:100:1::2", "client_ipv6": "2001:db8:100:1::3", "number": None}
+    tunnel = {**CLIENT, **pair, "routed_prefixes": [WHOLE]}
+    del tunnel["number"]
+    hosts = {
+        SERVER_HOST: {
+            "tunnel_server": {"ipv4": "198.51.100.10", "routed_prefixes": ["2001:db8:100::/40"]}
+        },
+        CLIENT_HOST: {"tunnel": tunnel},
+    }
+    assert mistakes(hosts) == [
+        "web1.example.net: tunnel.routed_prefixes[0] = '2001:db8:100::/48': overlaps "
+        "2001:db8:100:1::2/127 in web1.example.net: tunnel.server_ipv6; the next free /48 is "
+        "2001:db8:101::/48"
+    ]
 
 
 def test_a_client_may_give_on_what_is_routed_to_it() -> None:

@@ -194,6 +194,13 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
     (
         "netplan",
         "routing-client",
+        lambda state: replace(state, units={}),
+        "`lan` eth1: there is no systemd to run radvd, which advertises 2001:db8:100:1::/64 there: "
+        "set `advertise` to False",
+    ),
+    (
+        "netplan",
+        "routing-client",
         lambda state: replace(state, has_radvd=False),
         "`lan` eth1: radvd, which advertises 2001:db8:100:1::/64 there, isn't installed: install "
         "it, or set `advertise` to False",

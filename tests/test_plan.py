@@ -1,5 +1,6 @@
 """What lies between a host as it is and as declared."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from netaddr import IPAddress
 
 from tasks import additions, declaration, managers, sysctls
 from tasks.model import Node
+from tasks.obstacles import ObstacleError
 from tasks.plan import plan
 from tasks.state import File, HostState, Link, NetworkdLink, Route, Unit
 from tests.samples import CLIENT, INVENTORY, ROLES, bare, deployed, node
@@ -330,7 +332,10 @@ def test_a_prefix_that_is_no_longer_declared_goes_with_all_that_came_with_it(man
     ]
     client = plan(node("client"), deployed(manager, "routing-client")).changes
     assert [step.commands for step in client.removals] == [
-        ("systemctl --quiet disable --now 60-culvert-radvd-eth1.service",),
+        (
+            "systemctl --quiet disable --now 60-culvert-radvd-eth1.service",
+            "systemctl reset-failed 60-culvert-radvd-eth1.service 2>/dev/null || true",
+        ),
         ("ip -6 route delete unreachable 2001:db8:100::/48 dev lo metric 4294967295",),
         ("ip -6 address delete 2001:db8:100:1::1/64 dev eth1",),
     ]
@@ -339,11 +344,11 @@ def test_a_prefix_that_is_no_longer_declared_goes_with_all_that_came_with_it(man
 
 
 @pytest.mark.parametrize("manager", managers.NAMES)
-def test_advertisements_run_are_restarted_and_start_at_boot(manager: str) -> None:
+def test_advertisements_run_and_start_at_boot(manager: str) -> None:
     state = deployed(manager, "routing-client")
     unit = "60-culvert-radvd-eth1.service"
     for is_active, is_enabled, commands in (
-        (False, True, [f"systemctl restart {unit}"]),
+        (False, True, [f"systemctl start {unit}"]),
         (True, False, [f"systemctl --quiet enable {unit}"]),
     ):
         units = {**state.units, unit: Unit(True, is_active, is_enabled)}
@@ -352,9 +357,9 @@ def test_advertisements_run_are_restarted_and_start_at_boot(manager: str) -> Non
     path = "/etc/culvert/radvd-eth1.conf"
     edited = replace(state, files={**state.files, path: File("")})
     changes = plan(node("routing-client"), edited).changes
-    assert [command for step in changes.steps for command in step.commands] == [
-        f"systemctl restart {unit}"
-    ]
+    # Stopped first: where the run ends in between, the next one finds it stopped and starts it.
+    assert [step.commands for step in changes.removals] == [(f"systemctl stop {unit}",)]
+    assert [step.commands for step in changes.steps] == [(f"systemctl start {unit}",)]
     (check,) = changes.checks
     assert check.startswith("radvd --configtest --config /etc/culvert/.radvd-eth1.conf.new ")
 
@@ -415,3 +420,73 @@ def test_tunnels_that_swap_their_peers_are_made_anew() -> None:
     ]
     created = [step.commands for step in changes.steps if step.shown[0].startswith("+link sit-")]
     assert created == [("ifup --force sit-web1",), ("ifup --force sit-web2",)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_route_leaves_one_tunnel_before_another_gets_it(order: int) -> None:
+    """Both have one metric: the kernel refuses the second while the first is there."""
+    tunnels = [
+        {**CLIENT, "default_route": False},
+        {**CLIENT, "server": "ams1", "interface": "sit-ams"},
+    ]
+    hosts = {
+        **INVENTORY,
+        "ams1": {"tunnel_server": {"ipv4": "198.51.100.20", "prefix": "2001:db8:2::/64"}},
+        "web1.example.net": {"tunnel": tunnels[::order]},
+    }
+    wanted = declaration.read(hosts, managers.NAMES).nodes["web1.example.net"]
+    state = deployed("ifupdown", "client")
+    state = replace(state, ipv4_devices={end.remote: "eth0" for end in wanted.ends})
+    new = [line for line in _shown(wanted, state) if "default" in line]
+    assert new == [
+        "-route default via 2001:db8:1::2 dev sit-ipv6",
+        "+route default via 2001:db8:2::2 dev sit-ams",
+    ]
+    second = replace(state.links["sit-ipv6"], name="sit-ams", remote=IPAddress("198.51.100.20"))
+    second = replace(second, addresses=("2001:db8:2::3/127",))
+    owned = {**state.files, "/etc/network/interfaces.d/60-culvert-sit-ams": File("")}
+    both = replace(state, links={**state.links, "sit-ams": second}, files=owned)
+    assert [line for line in _shown(wanted, both) if "default" in line] == new
+
+
+def _shown(wanted: Node, state: HostState) -> list[str]:
+    changes = plan(wanted, state).changes
+    return [line for step in (*changes.removals, *changes.steps) for line in step.shown]
+
+
+def test_a_tunnel_that_is_about_to_go_is_no_way_to_the_internet() -> None:
+    state = deployed("ifupdown", "client")
+    hosts = {
+        "web1.example.net": {"tunnel_server": {"ipv4": "203.0.113.20", "prefix": "2001:db8:9::/64"}}
+    }
+    wanted = declaration.read(hosts, managers.NAMES).nodes["web1.example.net"]
+    with pytest.raises(ObstacleError, match="it has no IPv6 default route"):
+        plan(wanted, state)
+    native = Route("default", "2001:db8:9::ffff", "eth0", "static", 2048)
+    found = plan(wanted, replace(state, routes=(*state.routes, native)))
+    assert found.site is not None
+    assert found.site.external_interface == "eth0"
+
+
+def test_a_network_whose_router_stopped_forwarding_is_mended() -> None:
+    state = deployed("ifupdown", "routing-client")
+    sysctls = {**state.sysctls, "net/ipv6/conf/eth1/forwarding": "0"}
+    assert running(replace(state, sysctls=sysctls), "routing-client") == [
+        "-sysctl net.ipv6.conf.eth1.forwarding = 0",
+        "+sysctl net.ipv6.conf.eth1.forwarding = 1",
+    ]
+
+
+def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
+    script = plan(node("server"), bare("ifupdown", "server")).changes.script()
+    sweep = next(line for line in script.splitlines() if line.startswith("find /etc"))
+    left = [".60-culvert-sit-web1.new", "culvert/.added.new"]
+    kept = [".mine.new", "60-culvert-sit-web1", "culvert/added"]
+    (tmp_path / "culvert").mkdir()
+    for name in left + kept:
+        (tmp_path / name).touch()
+    here = re.sub(r"^find .*? -name", f"find {tmp_path} -name", sweep)
+    subprocess.run(["sh", "-c", here], check=True)
+    assert sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    ) == sorted(kept)

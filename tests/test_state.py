@@ -11,6 +11,7 @@ import pytest
 from netaddr import IPAddress
 
 from tasks import state
+from tasks.model import Node
 from tasks.state import (
     File,
     Line,
@@ -184,3 +185,14 @@ def test_the_script_is_one_that_a_posix_shell_reads() -> None:
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
     assert not re.search(r"@[A-Z]+@", script)
     assert "sit-ipv6" in script
+
+
+def test_lines_of_strange_files_are_left_out(answer: str) -> None:
+    strange = "Binary file /etc/rc.local matches\n/etc/netplan/a:1:x\x0cy:z\n"
+    found = state.parse(answer.replace("@@ culvert lines\n", f"@@ culvert lines\n{strange}"))
+    assert [line.text for line in found.lines] == ["x\x0cy:z", "ip link add sit-web1: x"]
+
+
+def test_a_host_with_nothing_to_carry_is_asked_for_no_lines() -> None:
+    nothing = Node("db1", None, None, ())
+    assert "-e '^$^'" in state.script(nothing)

@@ -69,6 +69,8 @@ def a_client_goes_and_another_takes_the_other_way(hosts: Data) -> None:
     first, second = hosts["client-netplan"]["tunnel"]
     first["default_route"], second["default_route"] = False, True
     del first["routed_prefixes"], first["lan"]
+    # The one that gets the route stands before the one that has it.
+    hosts["client-netplan"]["tunnel"].reverse()
 
 
 def a_prefix_changes_and_another_is_routed(hosts: Data) -> None:

@@ -27,6 +27,8 @@ def test_removal_leaves_the_hosts_as_they_were(
     assert differences(observe_all(running_lab), bare) == []
     again = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "--dry")
     assert again.stderr.count("nothing to change") == len(NAMES)
+    running_lab.reboot(NAMES)
+    assert differences(observe_all(running_lab), bare) == []
 
 
 def test_a_client_taken_out_of_the_inventory_disappears_from_its_server(

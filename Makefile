@@ -22,7 +22,7 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PYTHON) -m pytest -q -m "not lab"
+	$(PYTHON) -m pytest -q -n auto -m "not lab"
 
 test: check lab-packages
 	$(PYTHON) -m pytest -m lab

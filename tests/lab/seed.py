@@ -32,6 +32,10 @@ MaxStartups 100
 MaxSessions 100
 """
 
+# Six machines that boot on two busy cores take longer than the 90 s after which systemd gives up
+# waiting for the card that carries SSH.
+PATIENCE = "[Manager]\nDefaultTimeoutStartSec=600s\nDefaultDeviceTimeoutSec=600s\n"
+
 INTERNET_FILES = {
     "etc/sysctl.d/60-internet.conf": File.of(
         "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"
@@ -60,6 +64,7 @@ def seed(machine: Machine) -> Mapping[str, File]:
         "etc/systemd/network/10-management.link": File.of(
             f"[Match]\nMACAddress={machine.management_mac}\n\n[Link]\nName=mgmt\n"
         ),
+        "etc/systemd/system.conf.d/lab.conf": File.of(PATIENCE),
         "etc/systemd/system/lab-management.service": File.of(MANAGEMENT_UNIT),
         "etc/systemd/system/multi-user.target.d/lab.conf": File.of(
             "[Unit]\nWants=lab-management.service\n"

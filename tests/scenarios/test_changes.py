@@ -81,8 +81,8 @@ def a_prefix_changes_and_another_is_routed(hosts: Data) -> None:
 def another_manager(hosts: Data) -> None:
     for tunnel in hosts["client-netplan"]["tunnel"]:
         tunnel["manager"] = "ifupdown"
-    # Which keeps no address on an interface of netplan's.
-    del own(hosts, "client-netplan")["lan"]
+    # Which keeps nothing on the interfaces that netplan holds.
+    del own(hosts, "client-netplan")["lan"], own(hosts, "client-netplan")["routed_prefixes"]
 
 
 @dataclass(frozen=True)

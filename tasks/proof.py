@@ -73,7 +73,7 @@ def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
 def _of_networks(end: End) -> Iterable[Check]:
     for prefix in end.tunnel.routed_prefixes:
         yield Check(
-            f"what {prefix} has no use for is unreachable, and goes back to nobody",
+            f"what nobody uses of {prefix} is unreachable",
             _seen(f"ip -6 route show type unreachable {prefix}", f"grep -wF {prefix}"),
         )
     if end.default_route:

@@ -48,7 +48,7 @@ def test_routed_prefixes_and_networks_are_proven_on_both_ends() -> None:
         "2001:4860:4860::8888 on the Internet answers 2001:db8:1::2",
     ]
     assert expected(site("routing-client"))[2:4] == [
-        "what 2001:db8:100::/48 has no use for is unreachable, and goes back to nobody",
+        "what nobody uses of 2001:db8:100::/48 is unreachable",
         "2001:4860:4860::8888 on the Internet answers 2001:db8:100:1::1 on eth1",
     ]
 

@@ -17,7 +17,7 @@ from tasks.state import FOLDER, File, HostState
 FILE = f"/var/lib/{FOLDER}/added"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Addition:
     """One thing: the line that tells of it, and the commands that make it and take it back.
 

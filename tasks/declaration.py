@@ -422,15 +422,19 @@ class _Reader:
 
     def _depths(self) -> dict[str, int]:
         """How many tunnels lie between each host and the Internet, at most."""
-        above: dict[str, set[str]] = defaultdict(set)
-        for entry in self.entries:
-            above[entry.host].add(entry.tunnel.server.host)
+        above = self._servers_by_client()
         depths = dict.fromkeys(self.inventory, 0)
         # No deeper than there are servers, unless they go round in a circle.
         for _ in self.servers:
             for host, servers in above.items():
                 depths[host] = 1 + max(depths[server] for server in servers)
         return depths
+
+    def _servers_by_client(self) -> Mapping[str, set[str]]:
+        servers: dict[str, set[str]] = defaultdict(set)
+        for entry in self.entries:
+            servers[entry.host].add(entry.tunnel.server.host)
+        return servers
 
     def _routed_to(self, host: str) -> list[IPNetwork]:
         entries = (entry for entry in self.entries if entry.host == host)
@@ -519,16 +523,14 @@ class _Reader:
 
     def _check_circles(self) -> None:
         """No host may be its own client through others: which would be set up first?"""
-        servers: dict[str, set[str]] = defaultdict(set)
-        for entry in self.entries:
-            servers[entry.host].add(entry.tunnel.server.host)
+        servers = self._servers_by_client()
         for entry in self.entries:
             above, seen = [entry.tunnel.server.host], set[str]()
             while above:
                 host = above.pop()
                 if host not in seen:
                     seen.add(host)
-                    above += servers[host]
+                    above += servers.get(host, ())
             if entry.host in seen:
                 server = entry.tunnel.server.host
                 self._mistake(

@@ -47,8 +47,9 @@ def mending(end: End, state: HostState) -> Iterable[Step]:
     yield from _mend_addresses(end, link)
     if end.network in link.addresses:
         yield from _mend_connected_route(end, state)
+    there = {route.destination for route in _routes_of(end, state) if _is_wanted(route, end)}
     for destination in end.destinations:
-        if not any(_is_wanted(route, end) for route in _routes_of(end, state, destination)):
+        if destination not in there:
             words = _route(destination, end)
             yield Step((f"+route {words}",), (f"ip -6 route add {words}",))
 
@@ -64,10 +65,9 @@ def stale_routes(end: End, state: HostState) -> Iterable[Step]:
             yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
 
 
-def _routes_of(end: End, state: HostState, destination: str | None = None) -> Iterable[Route]:
+def _routes_of(end: End, state: HostState) -> Iterable[Route]:
     for route in state.routes:
-        is_here = route.device == end.interface and route.protocol != "kernel"
-        if is_here and destination in (None, route.destination):
+        if route.device == end.interface and route.protocol != "kernel":
             yield route
 
 

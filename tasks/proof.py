@@ -58,13 +58,14 @@ def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
             f"{probe} is routed into {end.interface}",
             _seen(f"ip -6 route get {probe} from {end.address}", f"grep -w {end.interface}"),
         )
-    for prefix in () if end.is_client else end.tunnel.routed_prefixes:
-        yield Check(
-            f"{prefix} is routed into {end.interface}",
-            _seen(f"ip -6 route show {prefix}", f"grep -w {end.interface}"),
-        )
     if end.is_client:
         yield from _of_networks(end)
+    else:
+        for prefix in end.destinations:
+            yield Check(
+                f"{prefix} is routed into {end.interface}",
+                _seen(f"ip -6 route show {prefix}", f"grep -w {end.interface}"),
+            )
     if end.default_route or not end.is_client:
         # From the server's own tunnel address: the answer comes only if that one is proxied too.
         yield Check(f"{probe} on the Internet answers {end.address}", _ping(end, str(probe)))

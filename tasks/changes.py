@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.state import FOLDER, FOLDERS, OWNED, File
+from tasks.state import FOLDER, OWNED, File
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,12 @@ class Changes:
     """Everything that a run does to one host, in its order.
 
     New files are staged, `checks` look at them, `removals` run while the old files are still
-    there, the staged files take their places, then come `steps`.
+    there, the staged files take their places, then come `steps`. `folders` are all those where
+    a run that was killed may have left something.
     """
 
     host: str
+    folders: tuple[str, ...] = ()
     files: tuple[FileChange, ...] = ()
     checks: tuple[str, ...] = ()
     removals: tuple[Step, ...] = ()
@@ -94,7 +96,7 @@ class Changes:
         return "\n".join(
             [
                 _PROLOGUE,
-                _SWEEP,
+                _sweep(self.folders),
                 f"staged={shlex.quote(' '.join(change.staged for change in written))}",
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
@@ -113,8 +115,7 @@ def _count(number: int, noun: str) -> str:
 # One function, called on the last line: of a script that is cut off on its way nothing runs, and
 # no command in it reads the rest of the script from standard input.
 # Folder names and file names of Culvert hold no spaces, so $staged may be split at them.
-_PROLOGUE = (
-    r"""main() {
+_PROLOGUE = r"""main() {
 set -eu
 umask 022
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -134,18 +135,16 @@ scratch=$(mktemp -d /run/culvert.XXXXXX)
 folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
-sysctl() { echo "$2" >"/proc/sys/$1"; }""".replace("@FOLDERS@", " ".join(FOLDERS))
-    .replace("@OWNED@", OWNED)
-    .replace("@FOLDER@", FOLDER)
-)
-# What a run left behind that was killed between staging and putting.
-_SWEEP = (
-    f"find {' '.join(FOLDERS)} -name '.*.new' \\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\) "
-    "-delete 2>/dev/null || true"
-)
+sysctl() { echo "$2" >"/proc/sys/$1"; }"""
 _EPILOGUE = """}
 main </dev/null
 """
+
+
+def _sweep(folders: Iterable[str]) -> str:
+    """What a run left behind that was killed between staging and putting."""
+    ours = f"\\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\)"
+    return f"find {' '.join(folders)} -name '.*.new' {ours} -delete 2>/dev/null || true"
 
 
 def _stage(change: FileChange) -> Iterable[str]:

@@ -6,6 +6,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from typing_extensions import override
 
+from tasks import managers
 from tasks import state as host_state
 from tasks.model import Node
 from tasks.state import HostState, UnreadableStateError
@@ -31,7 +32,7 @@ def run(host: Host, script: str) -> str | None:
 
 def read(host: Host, node: Node) -> HostState:
     """The state of a host that is to carry the node. Raises UnreadableStateError."""
-    output = run(host, host_state.script(node))
+    output = run(host, managers.script(node))
     if output is None:
         raise UnreadableStateError("the command that reads the host failed")
     return host_state.parse(output)

@@ -63,6 +63,7 @@ def plan(node: Node, state: HostState) -> Plan:
     kept = [end for end in site.ends if end not in new]
     changes = Changes(
         host=node.host,
+        folders=managers.FOLDERS,
         files=files,
         checks=(*manager.checks(staged), *advertisements.checks(staged)),
         removals=(
@@ -90,6 +91,7 @@ def _removal(node: Node, state: HostState) -> Plan:
     leaving = _leaving(node, None, state)
     changes = Changes(
         host=node.host,
+        folders=managers.FOLDERS,
         files=files,
         removals=(
             *advertisements.stopping(node, state, ()),
@@ -196,14 +198,15 @@ def _leaving(node: Node, manager: Manager | None, state: HostState) -> Mapping[s
     }
     leaving = {}
     for path in state.files:
-        for holder in managers.MANAGERS:
-            interface = holder.defines(path)
-            if interface is None:
-                continue
-            link = state.links.get(interface, _NO_LINK)
-            stays = interface in declared and holder is manager
-            if not stays or wanted.get((link.local, link.remote), interface) != interface:
-                leaving[interface] = holder
+        # Managers of one family write to the same path.
+        holder = next((m for m in (manager, *managers.MANAGERS) if m and m.defines(path)), None)
+        interface = holder.defines(path) if holder else None
+        if holder is None or interface is None:
+            continue
+        link = state.links.get(interface, _NO_LINK)
+        stays = interface in declared and holder is manager
+        if not stays or wanted.get((link.local, link.remote), interface) != interface:
+            leaving[interface] = holder
     return leaving
 
 

@@ -14,17 +14,8 @@ from netaddr import IPAddress
 
 from tasks.model import Node
 
-# The folders where files of Culvert may lie, whatever manager wrote them.
-FOLDERS = (
-    "/etc/culvert",
-    "/etc/network/interfaces.d",
-    "/etc/netplan",
-    "/etc/networkd-dispatcher",
-    "/etc/systemd/network",
-    "/etc/systemd/system",
-    "/etc/sysctl.d",
-    "/var/lib/culvert",
-)
+# The folders where files of Culvert may lie, beside those of network managers.
+FOLDERS = ("/etc/culvert", "/etc/systemd/system", "/etc/sysctl.d", "/var/lib/culvert")
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
 FOLDER = "culvert"
@@ -47,6 +38,7 @@ _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*
 _PROTOCOLS = ("kernel", "boot", "static")
 
 _MARK = "@@ culvert "
+_ANSWER = "answer of "
 
 
 class UnreadableStateError(Exception):
@@ -88,11 +80,11 @@ class Route:
 
 
 @dataclass(frozen=True)
-class NetworkdLink:
-    """What systemd-networkd says of an interface: `configured`, `unmanaged`, …, and its file."""
+class Question:
+    """A shell command that asks a network manager what it holds; `has PROGRAM` tests for one."""
 
-    state: str
-    network_file: str | None
+    name: str
+    script: str
 
 
 @dataclass(frozen=True)
@@ -128,10 +120,8 @@ class HostState:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
     sysctl_files: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    networkd: Mapping[str, NetworkdLink] = field(default_factory=dict)
-    # Interfaces that ifupdown says are up, and the patterns that its main file includes.
-    ifupdown: frozenset[str] = frozenset()
-    ifupdown_sources: tuple[str, ...] = ()
+    # What network managers say, by the name of the question that was asked of them.
+    answers: Mapping[str, str] = field(default_factory=dict)
     # By name: networkd-dispatcher's, radvd's own, and Culvert's.
     units: Mapping[str, Unit] = field(default_factory=dict)
     # Whether radvd is installed, and the interfaces that its own configuration names.
@@ -184,12 +174,7 @@ grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forward
 section sysctl-files
 grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
     /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
-section networkd
-if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; then
-    networkctl --json=short list 2>/dev/null
-fi
-section ifupdown; if has ifquery; then ifquery --state 2>/dev/null; fi
-section ifupdown-sources; grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null
+@QUESTIONS@
 section units
 if has systemctl; then
     systemctl show --property=Id,LoadState,ActiveState,UnitFileState networkd-dispatcher.service \
@@ -207,11 +192,16 @@ section end
 """
 
 
-def script(node: Node) -> str:
-    """The shell script that reads all of a host that matters to what it is to carry."""
+def script(node: Node, questions: Iterable[Question], folders: Iterable[str]) -> str:
+    """The shell script that reads all of a host that matters to what it is to carry.
+
+    `folders` are all those where files of Culvert may lie.
+    """
     remotes = sorted({end.remote for end in node.upstreams})
+    asked = (f"section '{_ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
-        _SCRIPT.replace("@FOLDERS@", " ".join(FOLDERS))
+        _SCRIPT.replace("@FOLDERS@", " ".join(folders))
+        .replace("@QUESTIONS@", "\n".join(asked))
         .replace("@PLACES@", " ".join(PLACES))
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
@@ -261,11 +251,11 @@ def parse(output: str) -> HostState:
             },
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"]),
-            networkd=_networkd(sections["networkd"]),
-            ifupdown=frozenset(
-                line.partition("=")[0] for line in sections["ifupdown"].splitlines() if line
-            ),
-            ifupdown_sources=tuple(sections["ifupdown-sources"].splitlines()),
+            answers={
+                name.removeprefix(_ANSWER): text
+                for name, text in sections.items()
+                if name.startswith(_ANSWER)
+            },
             units=_units(sections["units"]),
             has_radvd=sections["radvd"].startswith("installed"),
             radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
@@ -399,12 +389,3 @@ def _lines(text: str) -> Iterable[Line]:
         number, _, line = rest.partition(":")
         if number.isdecimal():
             yield Line(path, int(number), line)
-
-
-def _networkd(text: str) -> dict[str, NetworkdLink]:
-    if not text:
-        return {}
-    return {
-        entry["Name"]: NetworkdLink(entry["AdministrativeState"], entry.get("NetworkFile"))
-        for entry in json.loads(text)["Interfaces"]
-    }

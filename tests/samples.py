@@ -1,5 +1,7 @@
 """One declaration, and hosts as they are before and after it is deployed."""
 
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ from tasks import declaration, managers
 from tasks.managers.manager import UNREACHABLE_METRIC
 from tasks.model import Broker, Node
 from tasks.plan import plan
-from tasks.state import File, HostState, Link, NetworkdLink, Route, Unit
+from tasks.state import File, HostState, Link, Route, Unit
 
 DISPATCHER = "networkd-dispatcher.service"
 
@@ -74,22 +76,44 @@ def bare(manager: str, role: str) -> HostState:
         sysctls=sysctls,
         has_radvd=True,
     )
-    if manager == "netplan":
-        folder = "/run/systemd/network"
-        return replace(
-            state,
-            networkd={
-                name: NetworkdLink("configured", f"{folder}/10-netplan-{name}.network")
-                for name in ("eth0", *inside)
-            },
-            units={DISPATCHER: Unit(is_loaded=True, is_active=False, is_enabled=True)},
-        )
+    has_dispatcher = manager in {"netplan", "networkd"}
     return replace(
         state,
-        units={DISPATCHER: Unit(is_loaded=False, is_active=False, is_enabled=False)},
-        ifupdown=frozenset({"lo", "eth0", *inside}),
-        ifupdown_sources=("source /etc/network/interfaces.d/*",),
+        answers=answers(manager, "eth0", *inside),
+        units={DISPATCHER: Unit(has_dispatcher, is_active=False, is_enabled=has_dispatcher)},
     )
+
+
+def answers(manager: str, *interfaces: str) -> dict[str, str]:
+    """What a host answers whose manager holds these interfaces."""
+    question = managers.by_name(manager).question.name
+    return {question: _ANSWERS[manager](interfaces)}
+
+
+def networkd(files: dict[str, str], status: str = "configured") -> str:
+    """Networkd's answer for interfaces, each with its file."""
+    links = [{"Name": "lo", "AdministrativeState": "unmanaged"}]
+    links += [
+        {"Name": name, "AdministrativeState": status, "NetworkFile": file}
+        for name, file in files.items()
+    ]
+    return json.dumps({"Interfaces": links})
+
+
+def ifupdown(interfaces: Iterable[str], source: str = "source /etc/network/interfaces.d/*") -> str:
+    """The answer of ifupdown for interfaces that are up, and a line of its main file."""
+    return "".join(f"{name}={name}\n" for name in ("lo", *interfaces)) + f"{source}\n"
+
+
+_ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
+    "netplan": lambda names: networkd(
+        {name: f"/run/systemd/network/10-netplan-{name}.network" for name in names}
+    ),
+    "networkd": lambda names: networkd(
+        {name: f"/etc/systemd/network/{name}.network" for name in names}
+    ),
+    "ifupdown": ifupdown,
+}
 
 
 def deployed(manager: str, role: str, before: HostState | None = None) -> HostState:

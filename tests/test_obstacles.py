@@ -11,10 +11,26 @@ from tasks import declaration, managers
 from tasks.model import Node
 from tasks.obstacles import ObstacleError
 from tasks.plan import plan
-from tasks.state import HostState, Link, NetworkdLink, Route
-from tests.samples import INVENTORY, ROLES, ROUTED, bare, deployed, node
+from tasks.state import HostState, Link, Route
+from tests.samples import (
+    INVENTORY,
+    ROLES,
+    ROUTED,
+    answers,
+    bare,
+    deployed,
+    ifupdown,
+    networkd,
+    node,
+)
 
 Change = Callable[[HostState], HostState]
+
+HELD_BY_NONE = (
+    "no known network manager holds eth0; looked for: "
+    f"{'; '.join(manager.looked_for for manager in managers.MANAGERS)}. "
+    "`manager` in the inventory names one all the same"
+)
 
 
 def sit(name: str, **fields: object) -> Link:
@@ -119,26 +135,24 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
     (
         "ifupdown",
         "client",
-        lambda state: replace(state, ifupdown=frozenset({"lo"})),
-        "no known network manager holds eth0; looked for: `networkctl` shows it configured from "
-        "/run/systemd/network/10-netplan-… (netplan); `ifquery --state` lists it (ifupdown). "
-        "`manager` in the inventory names one all the same",
+        lambda state: replace(state, answers=answers("ifupdown", "lo")),
+        HELD_BY_NONE,
     ),
     (
         "netplan",
         "client",
         lambda state: replace(
             state,
-            networkd={"eth0": NetworkdLink("configured", "/etc/systemd/network/eth0.network")},
+            answers={"networkd": networkd({"eth0": "/x.network"}, "unmanaged")},
         ),
-        "no known network manager holds eth0; looked for: `networkctl` shows it configured from "
-        "/run/systemd/network/10-netplan-… (netplan); `ifquery --state` lists it (ifupdown). "
-        "`manager` in the inventory names one all the same",
+        HELD_BY_NONE,
     ),
     (
         "ifupdown",
         "client",
-        lambda state: replace(state, ifupdown_sources=("source /etc/network/extra/*",)),
+        lambda state: replace(
+            state, answers={"ifupdown": ifupdown(["eth0"], "source /etc/network/extra/*")}
+        ),
         "/etc/network/interfaces doesn't read /etc/network/interfaces.d, where Culvert's files "
         "go: add the line `source /etc/network/interfaces.d/*`",
     ),
@@ -215,7 +229,7 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
     (
         "ifupdown",
         "routing-client",
-        lambda state: replace(state, ifupdown=frozenset({"lo", "eth0"})),
+        lambda state: replace(state, answers=answers("ifupdown", "eth0")),
         "`lan` eth1: ifupdown doesn't hold it, so nothing would keep 2001:db8:100:1::1/64 there; "
         "looked for: `ifquery --state` lists it (ifupdown)",
     ),
@@ -242,7 +256,7 @@ def test_an_obstacle_stops_the_host(manager: str, role: str, change: Change, sen
     ],
 )
 def test_every_way_to_read_the_folder_is_known(source: str) -> None:
-    state = replace(bare("ifupdown", "client"), ifupdown_sources=(source,))
+    state = replace(bare("ifupdown", "client"), answers={"ifupdown": ifupdown(["eth0"], source)})
     assert plan(node("client"), state).changes
 
 

@@ -13,8 +13,8 @@ from tasks import additions, declaration, managers, sysctls
 from tasks.model import Node
 from tasks.obstacles import ObstacleError
 from tasks.plan import plan
-from tasks.state import File, HostState, Link, NetworkdLink, Route, Unit
-from tests.samples import CLIENT, INVENTORY, ROLES, bare, deployed, node
+from tasks.state import File, HostState, Link, Route, Unit
+from tests.samples import CLIENT, INVENTORY, ROLES, answers, bare, deployed, networkd, node
 
 MANAGERS_AND_ROLES = [(manager, role) for manager in managers.NAMES for role in ROLES]
 each_manager_and_role = pytest.mark.parametrize(("manager", "role"), MANAGERS_AND_ROLES)
@@ -89,7 +89,7 @@ def test_an_interface_with_a_dot_is_written_with_slashes() -> None:
         state,
         links={**state.links, "eth0.7": replace(state.links["eth0"], name="eth0.7")},
         routes=(Route("default", "2001:db8:1::ffff", "eth0.7", "static", 1024),),
-        ifupdown=frozenset({"eth0.7"}),
+        answers=answers("ifupdown", "eth0.7"),
     )
     text = plan(node("server"), state).changes.diff()
     assert "+net/ipv6/conf/eth0.7/proxy_ndp = 1\n" in text
@@ -98,7 +98,7 @@ def test_an_interface_with_a_dot_is_written_with_slashes() -> None:
 def test_the_drop_in_follows_the_name_that_netplan_gave_the_file() -> None:
     state = bare("netplan", "server")
     file = "/run/systemd/network/10-netplan-uplink0.network"
-    state = replace(state, networkd={"eth0": NetworkdLink("configured", file)})
+    state = replace(state, answers={"networkd": networkd({"eth0": file})})
     paths = [change.path for change in plan(node("server"), state).changes.files]
     assert "/etc/systemd/network/10-netplan-uplink0.network.d/60-culvert.conf" in paths
 
@@ -375,13 +375,7 @@ def test_a_client_keeps_the_routes_that_are_its_own_affair() -> None:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(("old", "new"), [("ifupdown", "netplan"), ("netplan", "ifupdown")])
 def test_another_manager_makes_the_tunnel_anew(role: str, old: str, new: str) -> None:
-    held, wanted = deployed(old, role), bare(new, role)
-    state = replace(
-        held,
-        networkd=wanted.networkd,
-        ifupdown=wanted.ifupdown,
-        ifupdown_sources=wanted.ifupdown_sources,
-    )
+    state = replace(deployed(old, role), answers=bare(new, role).answers)
     changes = plan(node(role), state).changes
     (end,) = node(role).ends
     removed = changes.removals[-1]

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from tasks import state
+from tasks import managers, state
 from tasks.model import Node
 from tasks.state import (
     File,
     Line,
     Link,
-    NetworkdLink,
     Route,
     Unit,
     UnreadableStateError,
@@ -66,15 +65,11 @@ ANSWER = """Welcome! It is @@ culvert day.
 @@ culvert sysctl-files
 /etc/sysctl.d/99-mine.conf:net.ipv6.conf.eth0/7.proxy_ndp = 0
 
-@@ culvert networkd
-{{"Interfaces":[{{"Name":"lo","AdministrativeState":"unmanaged"}},
-{{"Name":"eth0","AdministrativeState":"configured","NetworkFile":"/run/x.network"}}]}}
+@@ culvert answer of networkd
 
-@@ culvert ifupdown
+
+@@ culvert answer of ifupdown
 eth0=eth0
-eth0:1=mine
-
-@@ culvert ifupdown-sources
 source /etc/network/interfaces.d/*
 
 @@ culvert units
@@ -142,10 +137,10 @@ def test_everything_is_read(answer: str) -> None:
     assert found.sysctl_files == {
         "/etc/sysctl.d/99-mine.conf": (("net/ipv6/conf/eth0.7/proxy_ndp", "0"),)
     }
-    assert found.networkd["eth0"] == NetworkdLink("configured", "/run/x.network")
-    assert found.networkd["lo"] == NetworkdLink("unmanaged", None)
-    assert found.ifupdown == {"eth0", "eth0:1"}
-    assert found.ifupdown_sources == ("source /etc/network/interfaces.d/*",)
+    assert found.answers == {
+        "networkd": "",
+        "ifupdown": "eth0=eth0\nsource /etc/network/interfaces.d/*",
+    }
     assert found.units == {
         "networkd-dispatcher.service": Unit(is_loaded=True, is_active=False, is_enabled=True),
         "radvd.service": Unit(is_loaded=False, is_active=False, is_enabled=False),
@@ -181,7 +176,7 @@ def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
 
 
 def test_the_script_is_one_that_a_posix_shell_reads() -> None:
-    script = state.script(node("client"))
+    script = managers.script(node("client"))
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
     assert not re.search(r"@[A-Z]+@", script)
     assert "sit-ipv6" in script
@@ -195,4 +190,4 @@ def test_lines_of_strange_files_are_left_out(answer: str) -> None:
 
 def test_a_host_with_nothing_to_carry_is_asked_for_no_lines() -> None:
     nothing = Node("db1", None, None, ())
-    assert "-e '^$^'" in state.script(nothing)
+    assert "-e '^$^'" in managers.script(nothing)

@@ -1,14 +1,27 @@
 """Pure: the network managers that Culvert speaks to, one module each, and the table of them."""
 
+from tasks import state
 from tasks.managers.ifupdown import Ifupdown
 from tasks.managers.manager import Manager
 from tasks.managers.netplan import Netplan
+from tasks.managers.networkd import Networkd
+from tasks.model import Node
 
-# In the order in which they are looked for: netplan's evidence is the more specific.
-MANAGERS: tuple[Manager, ...] = (Netplan(), Ifupdown())
+# In the order in which they are looked for.
+MANAGERS: tuple[Manager, ...] = (Netplan(), Networkd(), Ifupdown())
 
 NAMES = tuple(manager.name for manager in MANAGERS)
+# All where files of Culvert may lie, whatever manager is in charge.
+FOLDERS = tuple(
+    dict.fromkeys((*state.FOLDERS, *(folder for each in MANAGERS for folder in each.folders)))
+)
 
 
 def by_name(name: str) -> Manager:
     return next(manager for manager in MANAGERS if manager.name == name)
+
+
+def script(node: Node) -> str:
+    """The shell script that reads a host that is to carry the node, and asks every manager."""
+    questions = dict.fromkeys(manager.question for manager in MANAGERS)
+    return state.script(node, questions, FOLDERS)

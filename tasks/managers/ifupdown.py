@@ -7,7 +7,7 @@ from tasks.changes import Step
 from tasks.managers.manager import UNREACHABLE_METRIC, Site
 from tasks.model import PREFIX_LENGTH, End
 from tasks.render import render
-from tasks.state import OWNED, File, HostState
+from tasks.state import OWNED, File, HostState, Question
 
 _FOLDER = "/etc/network/interfaces.d"
 # Longer than interface names can be, so that no tunnel's file is called the same.
@@ -22,14 +22,22 @@ class Ifupdown:
     """
 
     name = "ifupdown"
+    folders = (_FOLDER,)
+    question = Question(
+        "ifupdown",
+        "if has ifquery; then ifquery --state; fi 2>/dev/null\n"
+        "grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null",
+    )
     looked_for = "`ifquery --state` lists it (ifupdown)"
 
     def evidence(self, state: HostState, interface: str) -> str | None:
-        return "`ifquery --state` lists it" if interface in state.ifupdown else None
+        lines = self._answer(state)
+        held = any(line.partition("=")[0] == interface for line in lines if "=" in line)
+        return "`ifquery --state` lists it" if held else None
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
         del site
-        if not any(_includes(line) for line in state.ifupdown_sources):
+        if not any(_includes(line) for line in self._answer(state)):
             yield (
                 f"/etc/network/interfaces doesn't read {_FOLDER}, where Culvert's files go: "
                 f"add the line `source {_FOLDER}/*`"
@@ -81,10 +89,16 @@ class Ifupdown:
         del site, state, changed
         return ()
 
+    def _answer(self, state: HostState) -> list[str]:
+        """Lines of `INTERFACE=STANZA` for what is up, and the lines by which others are read."""
+        return state.answers.get(self.question.name, "").splitlines()
+
 
 def _includes(line: str) -> bool:
     """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""
     keyword, *patterns = line.split()
+    if keyword not in {"source", "source-directory"}:
+        return False
     sample = f"{_FOLDER}/{OWNED}-sit-ipv6"
     relative = [p if p.startswith("/") else f"/etc/network/{p}" for p in patterns]
     if keyword == "source-directory":

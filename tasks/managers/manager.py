@@ -8,7 +8,7 @@ from netaddr import IPAddress
 
 from tasks.changes import Step
 from tasks.model import End, Lan, Node
-from tasks.state import File, HostState
+from tasks.state import File, HostState, Question
 
 # The worst that there is: whatever else leads there is preferred.
 UNREACHABLE_METRIC = 4294967295
@@ -44,6 +44,14 @@ class Manager(Protocol):
     @property
     def looked_for(self) -> str:
         """What `evidence` looks for, for the sentence that refuses a host."""
+
+    @property
+    def question(self) -> Question:
+        """What to ask on a host, for `evidence`; managers that ask the same share one."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where files of Culvert may lie when this manager is in charge."""
 
     def evidence(self, state: HostState, interface: str) -> str | None:
         """What shows that this manager holds the interface now; None where nothing does."""

@@ -1,0 +1,139 @@
+"""Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tasks import kernel
+from tasks.changes import Step
+from tasks.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.model import End
+from tasks.render import render
+from tasks.state import OWNED, File, HostState, Question, UnreadableStateError
+
+_FOLDER = "/etc/systemd/network"
+# Routable comes when the uplink is back, configured also when networkd only went over it again. A
+# mode other than 0755 is skipped without a word.
+_DISPATCHER_FILES = tuple(
+    f"/etc/networkd-dispatcher/{state}.d/{OWNED}" for state in ("configured", "routable")
+)
+_DISPATCHER = "networkd-dispatcher.service"
+# Where netplan puts what it makes of its files, and how it calls the file of an interface.
+GENERATED = "/run/systemd/network/10-netplan-"
+
+
+class Networkd:
+    """Tunnels as files of networkd's, proxy entries held by it and, if there, its dispatcher.
+
+    Of the two, networkd's drop-in keeps proxying on through every path on which it configures the
+    interface; the dispatcher's script brings back what was flushed when it becomes routable.
+    """
+
+    name = "networkd"
+    folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
+    question = Question(
+        "networkd",
+        "if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; then\n"
+        "    networkctl --json=short list 2>/dev/null\n"
+        "fi",
+    )
+    looked_for = "`networkctl` shows it configured from any other file (networkd)"
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        file = self._network_file(interface, state)
+        status = self._links(state).get(interface, {}).get("AdministrativeState")
+        if file is None or status not in {"configured", "configuring"}:
+            return None
+        return f"networkd has it {status} from {file}"
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        added = site.proxied or site.node.routed_here
+        if added and self._network_file(site.external_interface, state) is None:
+            yield (
+                f"{self.name} has no file for {site.external_interface}, so nothing would keep "
+                "there what Culvert adds to it"
+            )
+
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        files = {path: file for end in site.ends for path, file in self._tunnel(end).items()}
+        for interface in sorted({site.external_interface, *(lan.interface for lan in site.lans)}):
+            is_external = interface == site.external_interface
+            added = {
+                "addresses": [lan.address for lan in site.lans if lan.interface == interface],
+                "proxied": site.proxied if is_external else (),
+                "routed_here": site.node.routed_here if is_external else (),
+            }
+            if any(added.values()):
+                text = render("networkd/drop-in.network", **added, metric=UNREACHABLE_METRIC)
+                files[self._drop_in(interface, state)] = File(text)
+        if site.proxied and _has_dispatcher(state):
+            values = {"interface": site.external_interface, "proxied": site.proxied}
+            script = File(render("networkd/networkd-dispatcher", **values), mode=0o755)
+            files |= dict.fromkeys(_DISPATCHER_FILES, script)
+        return files
+
+    def defines(self, path: str) -> str | None:
+        prefix, suffix = f"{_FOLDER}/{OWNED}-", ".netdev"
+        if not path.startswith(prefix) or not path.endswith(suffix):
+            return None
+        return path.removeprefix(prefix).removesuffix(suffix)
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        # Networkd has nothing that reads a file and does no more.
+        del staged
+        return ()
+
+    def create(self, end: End) -> Iterable[str]:
+        # Not by networkd: whenever it reloads its files, it takes the uplink's IPv4 address away
+        # for a moment (252: link_reconfigure() drops what it is to configure again).
+        return kernel.creation(end)
+
+    def remove(self, interface: str) -> Iterable[str]:
+        del interface
+        return ()
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+        del changed
+        if site.proxied and _has_dispatcher(state) and not state.units[_DISPATCHER].is_active:
+            # Its unit starts only where there is a script.
+            start = f"systemctl start {_DISPATCHER}"
+            yield Step((f" run: {start}",), (start,))
+
+    def _tunnel(self, end: End) -> dict[str, File]:
+        return {
+            f"{_FOLDER}/{OWNED}-{end.interface}.{kind}": File(
+                render(f"networkd/tunnel.{kind}", end=end)
+            )
+            for kind in ("netdev", "network")
+        }
+
+    def _is_mine(self, network_file: str) -> bool:
+        return not network_file.startswith(GENERATED)
+
+    def _network_file(self, interface: str, state: HostState) -> str | None:
+        """Networkd's file of an interface, if it is this manager's."""
+        file = self._links(state).get(interface, {}).get("NetworkFile")
+        return file if file and self._is_mine(file) else None
+
+    def _links(self, state: HostState) -> dict[str, dict[str, Any]]:
+        """What networkd says of each interface, as `networkctl --json list` prints it."""
+        answer = state.answers.get(self.question.name)
+        if not answer:
+            return {}
+        try:
+            return {each["Name"]: each for each in json.loads(answer)["Interfaces"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnreadableStateError(
+                f"`networkctl --json=short list` has an unexpected form: {error}"
+            ) from error
+
+    def _drop_in(self, interface: str, state: HostState) -> str:
+        # Called after the file, which need not be called after the interface: netplan's is called
+        # after an id that `set-name:` and `match:` make another one.
+        file = self._network_file(interface, state)
+        assert file is not None, interface
+        return f"{_FOLDER}/{file.rpartition('/')[2]}.d/{OWNED}.conf"
+
+
+def _has_dispatcher(state: HostState) -> bool:
+    return _DISPATCHER in state.units and state.units[_DISPATCHER].is_loaded

@@ -8,6 +8,7 @@ from tests.lab.access import port, ssh_command
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab
 from tests.lab.progress import say
+from tests.lab.topologies import BROKER, TOPOLOGIES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -15,7 +16,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.lab", description="Virtual machines for trying Culvert out."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="start the machines, building what is missing")
+    up = commands.add_parser("up", help="start the machines, building what is missing")
+    up.add_argument("topology", nargs="?", choices=TOPOLOGIES, default=BROKER.name)
     commands.add_parser("status", help="list the machines and how to reach them")
     commands.add_parser("reset", help="put the machines back to where `up` left them")
     save = commands.add_parser("save", help="keep the machines' state under a name")
@@ -30,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    lab = Lab()
+    lab = Lab(TOPOLOGIES[arguments.topology]) if arguments.command == "up" else Lab.that_runs()
     match arguments.command:
         case "up":
             lab.up()

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.lab.errors import LabError
-from tests.lab.machines import MACHINES, Machine
-from tests.lab.places import Place, cache
+from tests.lab.machines import Machine
+from tests.lab.places import PORTS, Place, cache
 
 USERS = ("root", "admin")
 
@@ -55,7 +55,8 @@ def _public(private: Path) -> str:
 def write_known_hosts(place: Place) -> None:
     """Tell SSH clients which key to expect on each port of that lab."""
     line = _public(_key("host_ed25519"))
-    text = "".join(f"[127.0.0.1]:{port(place, m)} {line}\n" for m in MACHINES)
+    ports = range(place.port, place.port + PORTS)
+    text = "".join(f"[127.0.0.1]:{port} {line}\n" for port in ports)
     place.known_hosts.write_text(text)
 
 

@@ -10,7 +10,7 @@ ALIGNMENT = 4
 
 @dataclass(frozen=True)
 class File:
-    """A file of root's."""
+    """A file of root's, or with the type in its mode something else."""
 
     content: bytes
     mode: int = 0o644
@@ -19,6 +19,11 @@ class File:
     def of(cls, text: str, mode: int = 0o644) -> "File":
         """A file of that text."""
         return cls(text.encode(), mode)
+
+    @classmethod
+    def link(cls, target: str) -> "File":
+        """A symbolic link to a path."""
+        return cls(target.encode(), stat.S_IFLNK | 0o777)
 
 
 def archive(files: Mapping[str, File]) -> bytes:
@@ -31,7 +36,10 @@ def archive(files: Mapping[str, File]) -> bytes:
     }
     members = [_member(folder, stat.S_IFDIR | 0o755, b"") for folder in sorted(folders)]
     members += [
-        _member(path, stat.S_IFREG | file.mode, file.content) for path, file in files.items()
+        _member(
+            path, file.mode if stat.S_IFMT(file.mode) else stat.S_IFREG | file.mode, file.content
+        )
+        for path, file in files.items()
     ]
     return b"".join(members) + _member("TRAILER!!!", 0, b"")
 

@@ -1,10 +1,12 @@
 """One entry for each network manager that the lab's machines run: its packages and its files."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.lab.cpio import File
-from tests.lab.machines import Card, Machine
+from tests.lab.machines import Address, Card, Machine
+
+Files = Mapping[str, File]
 
 BASE_PACKAGES = [
     "systemd-sysv",
@@ -25,86 +27,337 @@ BASE_PACKAGES = [
     "radvd",
 ]
 
+TOGETHER = ("ifupdown", "netplan.io", "networkd-dispatcher", "network-manager", "udhcpc")
+"""Managers that are installed side by side, on one image: what is in charge is what counts."""
+
+SERVICES = ("networking", "ifupdown-pre", "networkd-dispatcher", "NetworkManager")
+"""Of those managers; on a machine where one isn't in charge, its services are masked."""
+
 
 @dataclass(frozen=True)
 class Flavour:
-    """A Debian suite with one network manager, and how that manager is told a machine's cards."""
+    """One network manager in charge, and how it is told a machine's cards.
+
+    `apply` are the commands by which people have it go over an interface again, `restart` restarts
+    it; `{interface}` stands for the external one.
+    """
 
     name: str
-    suite: str
     packages: tuple[str, ...]
-    network_files: Callable[[Machine], Mapping[str, File]]
+    services: tuple[str, ...]
+    files: Callable[[Machine], Files]
+    apply: tuple[str, ...]
+    restart: str
+
+    def network_files(self, machine: Machine) -> Files:
+        """All that makes the manager hold the machine's cards, by path."""
+        masked = (service for service in SERVICES if service not in self.services)
+        return {
+            **{f"etc/systemd/system/{each}.service": File.link("/dev/null") for each in masked},
+            **_UNMANAGED,
+            **self.files(machine),
+        }
 
 
-def _ifupdown_files(machine: Machine) -> Mapping[str, File]:
-    stanzas = "".join(
-        f"\nauto eth{number}\n" + "".join(_stanzas(number, card))
-        for number, card in enumerate(machine.cards)
-    )
+# The card that carries SSH belongs to no manager, so that no test can cut it off.
+_UNMANAGED = {
+    "etc/systemd/network/10-management.network": File.of(
+        "[Match]\nName=mgmt\n\n[Link]\nUnmanaged=yes\n"
+    ),
+    "etc/NetworkManager/conf.d/management.conf": File.of(
+        "[keyfile]\nunmanaged-devices=interface-name:mgmt\n"
+    ),
+}
+
+
+# --- ifupdown and its kin --------------------------------------------------------------------
+
+
+def _interfaces(machine: Machine) -> Files:
     head = "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n"
-    return {"etc/network/interfaces": File.of(head + stanzas)}
-
-
-def _stanzas(number: int, card: Card) -> Iterator[str]:
-    for address in card.addresses:
-        yield f"iface eth{number} inet{'6' if address.version == 6 else ''} static\n"
-        yield f"    address {address.address}\n"
-        if address.gateway:
-            yield f"    gateway {address.gateway}\n"
-    if not card.addresses:
-        yield f"iface eth{number} inet manual\n    up ip link set dev eth{number} up\n"
-    for route in card.routes:
-        yield f"    up ip -6 route add {route.prefix} via {route.gateway}\n"
-
-
-IFUPDOWN_IN_CHARGE = "/etc/network/in-charge"
-"""The file with which a machine of the flavour netplan starts ifupdown, too, when it boots."""
-
-
-def _netplan_files(machine: Machine) -> Mapping[str, File]:
-    cards = "".join(
-        f"    eth{number}:\n" + "".join(_settings(card))
-        for number, card in enumerate(machine.cards)
+    text = head + "".join(
+        f"\n{line}\n" if index == 0 else f"{line}\n"
+        for number in range(len(machine.cards))
+        for index, line in enumerate(_stanzas(machine, number))
     )
-    yaml = f"network:\n  version: 2\n  renderer: networkd\n  ethernets:\n{cards}"
-    return {
-        # Waits for all of udev at every boot, for nothing unless a test puts it in charge.
-        **{
-            f"etc/systemd/system/{unit}.service.d/lab.conf": File.of(
-                f"[Unit]\nConditionPathExists={IFUPDOWN_IN_CHARGE}\n"
+    return {"etc/network/interfaces": File.of(text)}
+
+
+def _stanzas(machine: Machine, number: int) -> Iterator[str]:
+    card, interface = machine.cards[number], machine.interface(number)
+    yield f"{'allow-hotplug' if machine.hotplug else 'auto'} {interface}"
+    first = True
+    for family, lines in _families(card):
+        yield f"iface {interface} {family}"
+        if first:
+            yield from _below(machine, number)
+        first = False
+        yield from lines
+    if not card.addresses:
+        yield f"iface {interface} inet manual"
+        yield f"    up ip link set dev {interface} up"
+    for address in card.addresses_of(4)[1:] if card.dhcp else ():
+        yield f"    up ip address replace {address.address} dev {interface}"
+    for route in card.routes:
+        yield f"    up ip -6 route replace {route.prefix} via {route.gateway}"
+
+
+def _families(card: Card) -> Iterator[tuple[str, list[str]]]:
+    """Each stanza's family and method, and its lines."""
+    for address in card.addresses:
+        if address.version == 6 and card.advertised and address.gateway:
+            yield "inet6 auto", []
+        elif not card.dhcp or address.version == 6:
+            lines = [f"    address {address.address}"]
+            lines += [f"    gateway {address.gateway}"] if address.gateway else []
+            yield f"inet{'6' if address.version == 6 else ''} static", lines
+    if card.dhcp and card.addresses_of(4):
+        yield "inet dhcp", []
+
+
+def _below(machine: Machine, number: int) -> Iterator[str]:
+    """What makes the interface out of the card, where it isn't the card itself."""
+    card, name = machine.cards[number], machine.card_name(number)
+    if card.bridged:
+        yield f"    bridge-ports {name}"
+    elif card.vlan is not None and machine.flavour == "ifupdown":
+        # As without Debian's package vlan.
+        interface = machine.interface(number)
+        yield f"    pre-up ip link set dev {name} up"
+        tagged = f"link {name} name {interface} type vlan id {card.vlan}"
+        yield f"    pre-up ip link add {tagged} || true"
+    elif card.vlan is not None:
+        yield f"    vlan-raw-device {name}"
+
+
+# --- netplan ---------------------------------------------------------------------------------
+
+
+def _netplan(renderer: str) -> Callable[[Machine], Files]:
+    def files(machine: Machine) -> Files:
+        ethernets, others = "", {"bridges": "", "vlans": ""}
+        for number, card in enumerate(machine.cards):
+            name, interface = machine.card_name(number), machine.interface(number)
+            settings = "".join(f"      {line}\n" for line in _settings(card))
+            if interface == name:
+                ethernets += f"    {name}:\n{settings}"
+                continue
+            ethernets += f"    {name}: {{accept-ra: false}}\n"
+            below = (
+                f"      interfaces: [{name}]\n"
+                if card.bridged
+                else f"      id: {card.vlan}\n      link: {name}\n"
             )
-            for unit in ("networking", "ifupdown-pre")
-        },
-        "etc/netplan/50-lab.yaml": File.of(yaml, 0o600),
-        "etc/systemd/network/10-management.network": File.of(
-            "[Match]\nName=mgmt\n\n[Link]\nUnmanaged=yes\n"
-        ),
-    }
+            others["bridges" if card.bridged else "vlans"] += f"    {interface}:\n{below}{settings}"
+        yaml = f"network:\n  version: 2\n  renderer: {renderer}\n  ethernets:\n{ethernets}"
+        yaml += "".join(f"  {kind}:\n{text}" for kind, text in others.items() if text)
+        return {"etc/netplan/50-lab.yaml": File.of(yaml, 0o600)}
+
+    return files
 
 
 def _settings(card: Card) -> Iterator[str]:
-    yield "      accept-ra: false\n"
-    if not card.addresses:
-        return
-    yield "      addresses:\n"
-    for address in card.addresses:
-        yield f'        - "{address.address}"\n'
-    yield "      routes:\n"
-    for address in card.addresses:
-        if address.gateway:
-            yield f'        - to: default\n          via: "{address.gateway}"\n'
+    yield f"accept-ra: {'true' if card.advertised else 'false'}"
+    if card.dhcp:
+        yield "dhcp4: true"
+    static = _static(card)
+    if static:
+        yield "addresses:"
+        yield from (f'  - "{address.address}"' for address in static)
+    gateways = [address for address in static if address.gateway]
+    if gateways:
+        yield "routes:"
+        for address in gateways:
+            yield f'  - to: "{"0.0.0.0/0" if address.version == 4 else "::/0"}"'
+            yield f'    via: "{address.gateway}"'
 
+
+def _static(card: Card) -> list[Address]:
+    """The addresses that are written down."""
+    return [
+        *card.addresses_of(4)[1 if card.dhcp else 0 :],
+        *(() if card.advertised else card.addresses_of(6)),
+    ]
+
+
+# --- systemd-networkd ------------------------------------------------------------------------
+
+
+def _networkd(machine: Machine) -> Files:
+    folder = "etc/systemd/network"
+    files = {
+        "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": File.link(
+            "/lib/systemd/system/systemd-networkd.service"
+        )
+    }
+    for number, card in enumerate(machine.cards):
+        name, interface = machine.card_name(number), machine.interface(number)
+        settings = "".join(f"{line}\n" for line in _network_section(card))
+        files[f"{folder}/20-{interface}.network"] = File.of(
+            f"[Match]\nName={interface}\n\n[Network]\n{settings}"
+        )
+        if interface == name:
+            continue
+        kind = "bridge" if card.bridged else f"vlan\n\n[VLAN]\nId={card.vlan}"
+        files[f"{folder}/20-{interface}.netdev"] = File.of(
+            f"[NetDev]\nName={interface}\nKind={kind}\n"
+        )
+        files[f"{folder}/20-{name}.network"] = File.of(
+            f"[Match]\nName={name}\n\n[Network]\nLinkLocalAddressing=no\n"
+            f"{'Bridge' if card.bridged else 'VLAN'}={interface}\n"
+        )
+    return files
+
+
+def _network_section(card: Card) -> Iterator[str]:
+    yield f"IPv6AcceptRA={'yes' if card.advertised else 'no'}"
+    if card.dhcp:
+        yield "DHCP=ipv4"
+    for address in _static(card):
+        yield f"Address={address.address}"
+        if address.gateway:
+            yield f"Gateway={address.gateway}"
+
+
+# --- NetworkManager --------------------------------------------------------------------------
+
+
+def _networkmanager(machine: Machine) -> Files:
+    folder = "etc/NetworkManager/system-connections"
+    files = {}
+    for number, card in enumerate(machine.cards):
+        name, interface = machine.card_name(number), machine.interface(number)
+        kind = "bridge" if card.bridged else "ethernet" if card.vlan is None else "vlan"
+        text = f"[connection]\nid={interface}\ntype={kind}\ninterface-name={interface}\n"
+        if card.vlan is not None:
+            text += f"\n[vlan]\nparent={name}\nid={card.vlan}\n"
+        text += "".join(f"\n[ipv{version}]\n{_keys(card, version)}" for version in (4, 6))
+        files[f"{folder}/{interface}.nmconnection"] = File.of(text, 0o600)
+        if interface != name:
+            port = f"master={interface}\nslave-type=bridge\n" if card.bridged else ""
+            rest = "" if card.bridged else "\n[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n"
+            files[f"{folder}/{name}.nmconnection"] = File.of(
+                f"[connection]\nid={name}\ntype=ethernet\ninterface-name={name}\n{port}{rest}",
+                0o600,
+            )
+    return files
+
+
+def _keys(card: Card, version: int) -> str:
+    is_automatic = card.dhcp if version == 4 else card.advertised
+    static = [address for address in _static(card) if address.version == version]
+    method = "auto" if is_automatic else "manual" if static else "disabled"
+    if version == 6 and method == "disabled":
+        method = "link-local"
+    text = f"method={method}\n"
+    if version == 6:
+        # EUI-64, so that the address can be foretold.
+        text += "addr-gen-mode=0\n"
+    for index, address in enumerate(static, 1):
+        gateway = f",{address.gateway}" if address.gateway else ""
+        text += f"address{index}={address.address}{gateway}\n"
+    return text
+
+
+_CYCLE = "ifdown {interface}; ifup {interface}"
+_RESTART_IFUPDOWN = "systemctl restart networking"
+_RECONFIGURE = ("networkctl reload", "networkctl reconfigure {interface}")
+_RESTART_NETWORKD = "systemctl restart systemd-networkd"
+_REAPPLY = ("nmcli connection reload", "nmcli device reapply {interface}")
+_RESTART_NETWORKMANAGER = "systemctl restart NetworkManager"
 
 FLAVOURS = {
     flavour.name: flavour
     for flavour in (
-        Flavour("ifupdown", "bookworm", ("ifupdown",), _ifupdown_files),
-        # With ifupdown installed and in charge of nothing: evidence is what counts.
         Flavour(
-            "netplan",
-            "bookworm",
-            ("netplan.io", "networkd-dispatcher", "ifupdown"),
-            _netplan_files,
+            name="ifupdown",
+            packages=TOGETHER,
+            services=("networking", "ifupdown-pre"),
+            files=_interfaces,
+            apply=(_CYCLE,),
+            restart=_RESTART_IFUPDOWN,
+        ),
+        Flavour(
+            name="netplan",
+            packages=TOGETHER,
+            services=("networkd-dispatcher",),
+            files=_netplan("networkd"),
+            apply=("netplan apply", *_RECONFIGURE),
+            restart=_RESTART_NETWORKD,
+        ),
+        Flavour(
+            name="networkd",
+            packages=TOGETHER,
+            services=(),
+            files=_networkd,
+            apply=_RECONFIGURE,
+            restart=_RESTART_NETWORKD,
+        ),
+        Flavour(
+            name="networkd-dispatcher",
+            packages=TOGETHER,
+            services=("networkd-dispatcher",),
+            files=_networkd,
+            apply=_RECONFIGURE,
+            restart=_RESTART_NETWORKD,
+        ),
+        Flavour(
+            name="networkmanager",
+            packages=TOGETHER,
+            services=("NetworkManager",),
+            files=_networkmanager,
+            apply=_REAPPLY,
+            restart=_RESTART_NETWORKMANAGER,
+        ),
+        Flavour(
+            name="netplan-networkmanager",
+            packages=TOGETHER,
+            services=("NetworkManager",),
+            files=_netplan("NetworkManager"),
+            apply=("netplan apply", *_REAPPLY),
+            restart=_RESTART_NETWORKMANAGER,
+        ),
+        Flavour(
+            name="ifupdown2",
+            packages=("ifupdown2",),
+            services=("networking",),
+            files=_interfaces,
+            apply=(_CYCLE, "ifreload --all"),
+            restart=_RESTART_IFUPDOWN,
+        ),
+        Flavour(
+            name="ifupdown-ng",
+            packages=("ifupdown-ng",),
+            services=("networking",),
+            files=_interfaces,
+            apply=(_CYCLE,),
+            restart=_RESTART_IFUPDOWN,
         ),
     )
 }
+
+
+# --- What is installed -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A Debian suite and what is installed of it: what one image is built from."""
+
+    suite: str
+    packages: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Short, for a folder and for a person who waits."""
+        return self.suite if self.packages == TOGETHER else f"{self.suite}-{self.packages[0]}"
+
+
+def recipe(machine: Machine) -> Recipe:
+    """What a machine's image is built from."""
+    return Recipe(machine.suite, FLAVOURS[machine.flavour].packages)
+
+
+def recipes(machines: Iterable[Machine]) -> list[Recipe]:
+    """Each once."""
+    return list(dict.fromkeys(recipe(machine) for machine in machines))

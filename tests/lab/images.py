@@ -1,4 +1,4 @@
-"""Builds a disk, a kernel and an initrd for each flavour, once, without root."""
+"""Builds a disk, a kernel and an initrd for each recipe, once, without root."""
 
 import hashlib
 import lzma
@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tests.lab.cpio import File, archive
 from tests.lab.errors import LabError
-from tests.lab.flavours import BASE_PACKAGES, FLAVOURS, Flavour
+from tests.lab.flavours import BASE_PACKAGES, Recipe
 from tests.lab.places import cache
-from tests.lab.progress import step
+from tests.lab.progress import say, step
 
 INIT = Path(__file__).with_name("init")
 
@@ -24,7 +24,7 @@ DISK_BLOCKS = 524_288
 """Of 4096 bytes: 2 GiB, of which the files use a sixth."""
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net")
-"""What Debian's cloud kernel needs, beyond what is built in, to see its disk and its cards."""
+"""What a kernel needs to see its disk and its cards, of which Debian's has some built in."""
 
 IDLE_UNITS = [
     "apt-daily.timer",
@@ -39,6 +39,7 @@ IDLE_UNITS = [
     "getty-static.service",
     "systemd-timesyncd.service",
     "systemd-networkd-wait-online.service",
+    "NetworkManager-wait-online.service",
 ]
 """What would cost a booting or idle machine time and proves nothing here."""
 
@@ -54,7 +55,7 @@ rm -f "$1"/etc/ssh/ssh_host_*
 
 @dataclass(frozen=True)
 class Image:
-    """What every machine of one flavour starts from."""
+    """What every machine of one recipe starts from."""
 
     folder: Path
 
@@ -74,24 +75,25 @@ class Image:
         return self.folder / "initrd"
 
 
-def image(flavour: Flavour) -> Image:
-    """The image of a flavour, whose folder's name changes with all that it is built from."""
-    recipe = [INIT.read_text(), MODULES, *_commands(flavour, Path())]
-    key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
-    return Image(cache() / "images" / f"{flavour.name}-{key}")
+def image(recipe: Recipe) -> Image:
+    """The image of a recipe, whose folder's name changes with all that it is built from."""
+    parts = [INIT.read_text(), MODULES, *_commands(recipe, Path())]
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return Image(cache() / "images" / f"{recipe.name}-{key}")
 
 
-def build_images() -> None:
-    """Build what is missing, and remove what nothing is built from any more."""
-    wanted = {image(flavour).folder: flavour for flavour in FLAVOURS.values()}
-    missing = [flavour for folder, flavour in wanted.items() if not folder.exists()]
+def build_images(recipes: Iterable[Recipe], kept: Iterable[Recipe]) -> None:
+    """Build what is missing of some, and remove what nothing kept is built from any more."""
+    wanted = {image(recipe).folder: recipe for recipe in recipes}
+    missing = [recipe for folder, recipe in wanted.items() if not folder.exists()]
     if missing:
         _require("mmdebstrap", "genext2fs", "tune2fs", "e2fsck", "qemu-img")
         with ThreadPoolExecutor() as pool:
             list(pool.map(_build, missing))
     folder = cache() / "images"
+    stays = {*wanted, *(image(recipe).folder for recipe in kept)}
     for other in folder.iterdir():
-        if other not in wanted:
+        if other not in stays:
             shutil.rmtree(other)
 
 
@@ -104,10 +106,19 @@ def _require(*programs: str) -> None:
         )
 
 
-def _build(flavour: Flavour) -> None:
-    with step(f"Building the image {flavour.name}"), _draft(image(flavour).folder) as draft:
-        for command in _commands(flavour, draft):
-            _run(command, draft / "build.log")
+def _build(recipe: Recipe) -> None:
+    with step(f"Building the image {recipe.name}"), _draft(image(recipe).folder) as draft:
+        install, *rest = _commands(recipe, draft)
+        log = draft / "build.log"
+        try:
+            _run(install, log)
+        except LabError:
+            if "is expired" not in log.read_text(errors="replace"):
+                raise
+            say(f"The index of {recipe.suite} has expired; it is used all the same.")
+            _run([*install[:1], "--aptopt=Acquire::Check-Valid-Until false", *install[1:]], log)
+        for command in rest:
+            _run(command, log)
         with tarfile.open(draft / "root.tar") as tar:
             _extract_boot_files(tar, Image(draft))
         (draft / "root.tar").unlink()
@@ -124,16 +135,16 @@ def _draft(folder: Path) -> Iterator[Path]:
     draft.rename(folder)
 
 
-def _commands(flavour: Flavour, folder: Path) -> list[list[str]]:
+def _commands(recipe: Recipe, folder: Path) -> list[list[str]]:
     """The commands that turn packages into a disk."""
     tar, raw, disk = (str(folder / name) for name in ("root.tar", "root.img", "root.qcow2"))
-    packages = ",".join([*BASE_PACKAGES, *flavour.packages])
+    packages = ",".join([*BASE_PACKAGES, *recipe.packages])
     return [
         [
             *("mmdebstrap", "--variant=minbase", "--format=tar", f"--include={packages}"),
             '--aptopt=APT::Install-Recommends "false"',
             *(f"--dpkgopt=path-exclude=/usr/share/{path}/*" for path in UNREAD_PATHS),
-            *(f"--customize-hook={SETUP}", flavour.suite, tar),
+            *(f"--customize-hook={SETUP}", recipe.suite, tar),
         ],
         ["genext2fs", "-B", "4096", "-b", str(DISK_BLOCKS), "-N", "65536", "-a", tar, raw],
         ["tune2fs", "-j", "-O", "extents,dir_index,uninit_bg", raw],
@@ -164,21 +175,25 @@ def _extract_boot_files(tar: tarfile.TarFile, image: Image) -> None:
         "init": File(INIT.read_bytes(), 0o755),
         "bin/busybox": File(_content(tar, "./usr/bin/busybox"), 0o755),
     }
-    paths = _in_order(_content(tar, f"{modules}/modules.dep").decode())
+    dependencies, built_in = (
+        _content(tar, f"{modules}/modules.{kind}").decode() for kind in ("dep", "builtin")
+    )
+    present = {_module(path) for path in built_in.splitlines()}
+    paths = _in_order(dependencies, [module for module in MODULES if module not in present])
     for path in paths:
         files[f"modules/{_module(path)}"] = File(_module_content(tar, f"{modules}/{path}"))
     order = "".join(f"{_module(path)}\n" for path in paths)
     image.initrd.write_bytes(archive({**files, "modules/order": File.of(order)}))
 
 
-def _in_order(dependencies: str) -> list[str]:
-    """The files of the modules in the order in which they can be loaded."""
+def _in_order(dependencies: str, modules: Iterable[str]) -> list[str]:
+    """The files of modules in the order in which they can be loaded."""
     needs = {
         path: needed.split()
         for path, _, needed in (line.partition(":") for line in dependencies.splitlines())
     }
     ordered: list[str] = []
-    for module in MODULES:
+    for module in modules:
         path = next(path for path in needs if _module(path) == module)
         # modules.dep names the nearest dependency first.
         for each in [*reversed(needs[path]), path]:

@@ -12,14 +12,15 @@ from pathlib import Path
 from tests.lab import accelerator
 from tests.lab.access import port, write_known_hosts
 from tests.lab.errors import LabError
-from tests.lab.flavours import FLAVOURS
+from tests.lab.flavours import Recipe, recipe, recipes
 from tests.lab.images import Image, build_images, image
-from tests.lab.machines import FAR_ADDRESS, HOSTS, INTERNET, MACHINES, Machine, ipv4_of
-from tests.lab.places import Place, cache, locked
+from tests.lab.machines import FAR_ADDRESS, Machine
+from tests.lab.places import PORTS, Place, cache, locked
 from tests.lab.progress import say, step
 from tests.lab.qemu import Qemu, version
 from tests.lab.seed import seed
 from tests.lab.session import Background, Result, Session
+from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
 
 BOOTED = "booted"
 """The snapshot from which every test starts: all machines up, nothing deployed."""
@@ -33,9 +34,9 @@ GOODBYE_SECONDS = 3.0
 class LabMachine:
     """A running machine."""
 
-    def __init__(self, machine: Machine, place: Place) -> None:
+    def __init__(self, machine: Machine, topology: Topology, place: Place) -> None:
         self.machine = machine
-        self.qemu = Qemu(machine, place)
+        self.qemu = Qemu(machine, topology, place)
         self.ssh_port = port(place, machine)
         self._place = place
         self._sessions: dict[str, Session] = {}
@@ -85,10 +86,20 @@ class LabMachine:
 class Lab:
     """All machines of one lab; `with Lab() as lab:` ends them if it started them."""
 
-    def __init__(self, place: Place | None = None) -> None:
+    def __init__(self, topology: Topology = BROKER, place: Place | None = None) -> None:
+        self.topology = topology
         self.place = place or Place.from_environment()
-        self.machines = {machine.name: LabMachine(machine, self.place) for machine in MACHINES}
+        self.machines = {
+            machine.name: LabMachine(machine, topology, self.place) for machine in topology.machines
+        }
         self._is_mine = False
+
+    @classmethod
+    def that_runs(cls) -> "Lab":
+        """The lab that was brought up last at this place; the default one where none was."""
+        lab = cls()
+        name = lab._running_key.read_text().rpartition("-")[0] if lab._running_key.exists() else ""
+        return cls(TOPOLOGIES[name]) if name in TOPOLOGIES else lab
 
     def __enter__(self) -> "Lab":
         self._is_mine = self.up()
@@ -101,29 +112,26 @@ class Lab:
 
     def machine(self, name: str) -> LabMachine:
         """The machine of that name."""
-        if name not in self.machines:
-            raise LabError(f"The lab has no machine {name!r}: use {', '.join(self.machines)}.")
-        return self.machines[name]
+        return self.machines[self.topology.machine(name).name]
 
     def up(self) -> bool:
         """Bring the machines up in the state `booted`; False if they ran already."""
         with self._lock():
-            running = [each for each in self._each() if each.qemu.runs()]
-            if len(running) == len(self.machines) and self._runs_what_is_wanted():
-                say("The lab is up.")
+            if all(each.qemu.runs() for each in self._each()) and self._runs_what_is_wanted():
+                say(f"The lab {self.topology.name} is up.")
                 return False
-            self._quit(running)
+            self._quit_all()
             self._running_key.unlink(missing_ok=True)
             self._require_ports()
             write_known_hosts(self.place)
             with locked(cache() / "lock"), self._all_or_none():
-                build_images()
-                chosen = accelerator.choose(image_of(INTERNET))
-                booted = cache() / "booted" / _key(chosen)
+                build_images(recipes(self.topology.machines), _all_recipes())
+                chosen = accelerator.choose(image_of(self.topology.internet))
+                booted = cache() / "booted" / _key(self.topology, chosen)
                 if not booted.exists():
-                    with step("Booting the machines for the first time"):
+                    with step(f"Booting the machines of {self.topology.name} for the first time"):
                         self._boot(chosen, booted)
-                with step("Starting the machines"):
+                with step(f"Starting the machines of {self.topology.name}"):
                     self._start(chosen, booted)
             return True
 
@@ -154,7 +162,7 @@ class Lab:
         """End all machines and forget what happened in them."""
         self.close()
         with self._lock():
-            self._quit(self._each())
+            self._quit_all()
             for path in self.place.disks.iterdir():
                 if path != self._lock_file and path.suffix != ".log":
                     path.unlink()
@@ -166,10 +174,11 @@ class Lab:
             each.close()
 
     def _runs_what_is_wanted(self) -> bool:
-        kept = [self._running_key, *(image_of(machine).folder for machine in MACHINES)]
-        if not all(path.exists() for path in kept):
+        folders = {image_of(machine).folder for machine in self.topology.machines}
+        if not all(path.exists() for path in (self._running_key, *folders)):
             return False
-        return self._running_key.read_text() == _key(accelerator.choose(image_of(INTERNET)))
+        chosen = accelerator.choose(image_of(self.topology.internet))
+        return self._running_key.read_text() == _key(self.topology, chosen)
 
     def _boot(self, chosen: str, booted: Path) -> None:
         """Boot every machine from its image and keep what they have become."""
@@ -177,21 +186,22 @@ class Lab:
             each.qemu.prepare(image_of(each.machine), seed(each.machine))
             each.qemu.start(chosen)
         self._all(LabMachine.wait_until_settled)
-        self._all(_wait_for_neighbours)
+        self._all(lambda each: _wait_for_neighbours(each, self.topology))
         self.close()
         # So that no SSH server of a dropped connection is left in the snapshot.
         time.sleep(GOODBYE_SECONDS)
         with self._paused():
             self._all(lambda each: each.qemu.save(BOOTED))
-        self._quit(self._each())
-        draft = booted.with_name("draft")
+        self._quit_all()
+        draft = booted.with_name(f"{booted.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         for each in self._each():
             for file in each.qemu.files:
                 file.rename(draft / file.name)
+        kept = {draft.name, *(_key(topology, chosen) for topology in TOPOLOGIES.values())}
         for stale in booted.parent.iterdir():
-            if stale != draft:
+            if stale.name not in kept:
                 shutil.rmtree(stale)
         draft.rename(booted)
 
@@ -232,12 +242,14 @@ class Lab:
         try:
             yield
         except BaseException:
-            self._quit(self._each())
+            self._quit_all()
             raise
 
-    def _quit(self, machines: Iterable[LabMachine]) -> None:
-        for each in machines:
-            each.qemu.quit()
+    def _quit_all(self) -> None:
+        """End what runs at this place, of whichever topology."""
+        for topology in TOPOLOGIES.values():
+            for machine in topology.machines:
+                Qemu(machine, topology, self.place).quit()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -258,30 +270,39 @@ class Lab:
                 except OSError:
                     raise LabError(
                         f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
-                        "set CULVERT_LAB_PORT to the first of six free ports."
+                        f"set CULVERT_LAB_PORT to the first of {PORTS} free ports."
                     ) from None
 
 
 def image_of(machine: Machine) -> Image:
     """The image that a machine starts from."""
-    return image(FLAVOURS[machine.flavour])
+    return image(recipe(machine))
 
 
-def _key(chosen: str) -> str:
+def _all_recipes() -> list[Recipe]:
+    return recipes(machine for each in TOPOLOGIES.values() for machine in each.machines)
+
+
+def _key(topology: Topology, chosen: str) -> str:
     """Changes with all that a booted machine depends on, but not with where its lab runs."""
     nowhere = Place(0)
     parts = [
-        (Qemu(machine, nowhere).command(chosen), image_of(machine).folder.name, seed(machine))
-        for machine in MACHINES
+        (
+            Qemu(machine, topology, nowhere).command(chosen),
+            image_of(machine).folder.name,
+            seed(machine),
+        )
+        for machine in topology.machines
     ]
-    return hashlib.sha256(repr([version(), parts]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr([version(), parts]).encode()).hexdigest()[:16]
+    return f"{topology.name}-{digest}"
 
 
-def _wait_for_neighbours(each: LabMachine) -> None:
+def _wait_for_neighbours(each: LabMachine, topology: Topology) -> None:
     """Prove that a host reaches every other one over IPv4 and, if it can, the far IPv6 host."""
-    if each.machine not in HOSTS:
+    if each.machine not in topology.hosts:
         return
-    for host in HOSTS:
-        each.wait_for(f"ping -4 -c 1 -W 2 {ipv4_of(host.name)}", 60)
+    for name in topology.names:
+        each.wait_for(f"ping -4 -c 1 -W 2 {topology.ipv4_of(name)}", 60)
     if any(address.version == 6 for card in each.machine.cards for address in card.addresses):
         each.wait_for(f"ping -6 -c 1 -W 2 {FAR_ADDRESS}", 60)

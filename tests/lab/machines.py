@@ -1,11 +1,14 @@
-"""Who stands where: a star around the machine `internet`, and networks behind clients."""
+"""What a machine is: its manager and release, its cards, and how each card gets its addresses."""
 
 from dataclasses import dataclass
 
-from netaddr import IPNetwork
+from netaddr import EUI, IPAddress, IPNetwork
 
 FAR_ADDRESS = "2001:db8:ffff::8888"
 """The host on the far side of the IPv6 Internet, which a tunnel must reach."""
+
+FIRST_SLOT = 0x10
+"""The PCI slot of a machine's first card, after which predictable names are called."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class Address:
     def version(self) -> int:
         """4 or 6."""
         return int(IPNetwork(self.address).version)
+
+    @property
+    def host(self) -> str:
+        """The address alone."""
+        return self.address.partition("/")[0]
 
     @property
     def at_gateway(self) -> "Address":
@@ -36,102 +44,91 @@ class Route:
 
 @dataclass(frozen=True)
 class Card:
-    """A network card, the link that it is plugged into, its addresses and what it routes."""
+    """A network card, the link that it is plugged into, and how its addresses get there.
+
+    With `dhcp` the first IPv4 address comes by DHCP, with `advertised` the IPv6 address and default
+    route by router advertisement. `vlan` tags the card's packets; with `bridged` the addresses are
+    on a bridge of which the card is the only port. `leased` is what DHCP gives to the other end.
+    """
 
     link: str
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
+    dhcp: bool = False
+    advertised: bool = False
+    vlan: int | None = None
+    bridged: bool = False
+    leased: str | None = None
+
+    def addresses_of(self, version: int) -> tuple[Address, ...]:
+        """Those of version 4 or 6."""
+        return tuple(address for address in self.addresses if address.version == version)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine: its cards become eth0, eth1, … and a last one carries SSH alone."""
+    """One machine; a last card, `mgmt`, carries SSH alone."""
 
     name: str
     number: int
     flavour: str
+    suite: str
     cards: tuple[Card, ...]
+    predictable_names: bool = False
+    hotplug: bool = False
 
     def mac(self, card: int) -> str:
         """The hardware address of the card of that number, counted from 0."""
-        return f"52:54:00:00:{self.number:02x}:{card:02x}"
+        return mac(self.number, card)
 
     @property
     def management_mac(self) -> str:
         """The hardware address of the card that carries SSH."""
         return self.mac(len(self.cards))
 
+    def card_name(self, number: int) -> str:
+        """What the kernel, or udev, calls the card of that number."""
+        return f"ens{FIRST_SLOT + number}" if self.predictable_names else f"eth{number}"
 
-def _host(number: int, name: str, addresses: tuple[Address, ...], *inside: Card) -> Machine:
-    return Machine(name, number, name.rpartition("-")[2], (Card(name, addresses), *inside))
-
-
-HOSTS = (
-    _host(
-        1,
-        "server-ifupdown",
-        (
-            Address("198.51.100.10/25", "198.51.100.1"),
-            Address("198.51.100.11/25"),
-            Address("2001:db8:1::1/64", "2001:db8:1:0:ffff:ffff:ffff:ffff"),
-        ),
-    ),
-    _host(
-        2,
-        "server-netplan",
-        (
-            Address("198.51.100.138/25", "198.51.100.129"),
-            Address("198.51.100.139/25"),
-            Address("2001:db8:2::1/64", "2001:db8:2:0:ffff:ffff:ffff:ffff"),
-        ),
-    ),
-    _host(
-        3,
-        "client-ifupdown",
-        (Address("203.0.113.20/25", "203.0.113.1"), Address("203.0.113.21/25")),
-        Card("lan-ifupdown"),
-    ),
-    _host(
-        4,
-        "client-netplan",
-        (Address("203.0.113.148/25", "203.0.113.129"), Address("203.0.113.149/25")),
-        Card("lan-netplan"),
-    ),
-)
-"""What is deployed to. Each has a second IPv4 address, for a tunnel to move to."""
-
-LAN_HOST = Machine("lan-host", 5, "ifupdown", (Card("lan-ifupdown"), Card("lan-netplan")))
-"""A host in the network behind each client, which knows of IPv6 what it is told there."""
-
-ROUTED_PREFIXES = {"server-ifupdown": "2001:db8:100::/40", "server-netplan": "2001:db8:200::/40"}
-"""What `internet` routes to a server, to delegate from."""
+    def interface(self, number: int = 0) -> str:
+        """The interface that holds the addresses of the card of that number."""
+        card, name = self.cards[number], self.card_name(number)
+        if card.bridged:
+            return f"br{number}"
+        return name if card.vlan is None else f"{name}.{card.vlan}"
 
 
-def _at_internet(host: Machine) -> Card:
-    card = host.cards[0]
-    native = (a for a in card.addresses if a.version == 6)
+def mac(machine: int, card: int) -> str:
+    """The hardware address of a machine's card, each by its number."""
+    return f"52:54:00:00:{machine:02x}:{card:02x}"
+
+
+def own_address(hardware: str, prefix: str) -> IPAddress:
+    """The address that a card makes of an advertised prefix (EUI-64)."""
+    return EUI(hardware).ipv6(int(IPNetwork(prefix).network))
+
+
+def at_internet(card: Card, prefix: str | None) -> Card:
+    """The other end of an uplink: its gateways' addresses, and a prefix that is routed to the host.
+
+    A gateway with a link-local address has one of the network's too, as routers do.
+    """
+    addresses = [address.at_gateway for address in card.addresses if address.gateway]
+    hosts = card.addresses_of(6)
+    if any(IPAddress(address.host).is_link_local() for address in addresses):
+        addresses += [Address(f"{last_of(address.address)}/64") for address in hosts]
+    routes = tuple(Route(prefix, address.host) for address in hosts[:1] if prefix)
+    leased = card.addresses_of(4)[0].host if card.dhcp else None
     return Card(
         card.link,
-        tuple(address.at_gateway for address in card.addresses if address.gateway),
-        tuple(
-            Route(ROUTED_PREFIXES[host.name], address.address.partition("/")[0])
-            for address in native
-        ),
+        tuple(addresses),
+        routes,
+        advertised=card.advertised,
+        vlan=card.vlan,
+        leased=leased,
     )
 
 
-INTERNET = Machine("internet", 0, "ifupdown", tuple(_at_internet(host) for host in HOSTS))
-
-MACHINES = (INTERNET, *HOSTS, LAN_HOST)
-"""In the order of their ports and of their start."""
-
-
-def listens(machine: Machine, link: str) -> bool:
-    """Whether a machine holds the end of a link that listens: the one that starts first does."""
-    return machine is next(m for m in MACHINES if link in {card.link for card in m.cards})
-
-
-def ipv4_of(name: str, *, index: int = 0) -> str:
-    """The first or, with index 1, second IPv4 address of a host, without its prefix length."""
-    card = next(host for host in HOSTS if host.name == name).cards[0]
-    return [a.address.partition("/")[0] for a in card.addresses if a.version == 4][index]
+def last_of(network: str) -> str:
+    """The last address of a network, where its router is."""
+    return str(IPNetwork(network)[-1])

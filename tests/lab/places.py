@@ -11,6 +11,9 @@ from pathlib import Path
 from tests.lab.errors import LabError
 
 DEFAULT_PORT = 4200
+PORTS = 6
+"""One for each machine of the largest topology, counted from the lab's port."""
+
 HIGHEST_PORT = 65000
 
 
@@ -33,7 +36,7 @@ class Place:
         if not text.isdecimal() or not 1024 <= int(text) <= HIGHEST_PORT:
             raise LabError(
                 f"CULVERT_LAB_PORT is {text!r}: "
-                f"give the first of six free ports, a number from 1024 to {HIGHEST_PORT}."
+                f"give the first of {PORTS} free ports, a number from 1024 to {HIGHEST_PORT}."
             )
         return cls(int(text))
 

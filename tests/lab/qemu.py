@@ -16,8 +16,9 @@ from tests.lab.access import port
 from tests.lab.cpio import File, archive
 from tests.lab.errors import LabError
 from tests.lab.images import Image
-from tests.lab.machines import Machine, listens
+from tests.lab.machines import FIRST_SLOT, Machine
 from tests.lab.places import Place
+from tests.lab.topologies import Topology
 
 PROGRAM = "qemu-system-x86_64"
 MEMORY = 320
@@ -27,7 +28,7 @@ MEMORY = 320
 # back to a snapshot would see its clock leap ahead by all that it has forgotten, and systemd would
 # kill and restart networkd for having been silent.
 KERNEL_ARGUMENTS = (
-    "console=ttyS0 quiet net.ifnames=0 mitigations=off nokaslr audit=0 apparmor=0 "
+    "console=ttyS0 quiet mitigations=off nokaslr audit=0 apparmor=0 "
     "random.trust_cpu=on init_on_alloc=0 systemd.show_status=no tsc=unstable"
 )
 
@@ -48,8 +49,9 @@ def version() -> str:
 class Qemu:
     """The process of one machine in one lab, whether it runs or not."""
 
-    def __init__(self, machine: Machine, place: Place) -> None:
+    def __init__(self, machine: Machine, topology: Topology, place: Place) -> None:
         self.machine = machine
+        self._topology = topology
         self._place = place
 
     @property
@@ -93,29 +95,34 @@ class Qemu:
             *("-display", "none", "-daemonize", "-pidfile", str(self._pid_file)),
             *("-machine", "pc", "-accel", accelerator, "-cpu", cpu, "-m", str(MEMORY)),
             *("-kernel", str(self.kernel), "-initrd", str(self.initrd)),
-            *("-append", KERNEL_ARGUMENTS),
+            *("-append", self._kernel_arguments),
             *("-drive", f"file={self.disk},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
             *("-serial", f"file:{self.console}"),
             *("-qmp", f"unix:{self._monitor},server=on,wait=off"),
             *self._cards(),
         ]
 
+    @property
+    def _kernel_arguments(self) -> str:
+        return KERNEL_ARGUMENTS + ("" if self.machine.predictable_names else " net.ifnames=0")
+
     def _cards(self) -> Iterator[str]:
         for number, card in enumerate(self.machine.cards):
             path = self._place.sockets / f"{card.link}.link"
             yield "-netdev"
             # A card that connects to nothing would stay alone.
-            server = "on" if listens(self.machine, card.link) else "off"
+            server = "on" if self._topology.listens(self.machine, card.link) else "off"
             yield f"stream,id=eth{number},server={server},addr.type=unix,addr.path={path}"
-            yield from self._device(f"eth{number}", self.machine.mac(number))
+            yield from self._device(f"eth{number}", self.machine.mac(number), FIRST_SLOT + number)
         forward = f"tcp:127.0.0.1:{port(self._place, self.machine)}-:22"
         # Without ipv6=off the machine would learn an IPv6 default route from this card.
         yield from ("-netdev", f"user,id=mgmt,restrict=on,ipv6=off,hostfwd={forward}")
-        yield from self._device("mgmt", self.machine.management_mac)
+        last = FIRST_SLOT + len(self.machine.cards)
+        yield from self._device("mgmt", self.machine.management_mac, last)
 
     @staticmethod
-    def _device(name: str, mac: str) -> Iterator[str]:
-        yield from ("-device", f"virtio-net-pci,netdev={name},mac={mac},romfile=")
+    def _device(name: str, mac: str, slot: int) -> Iterator[str]:
+        yield from ("-device", f"virtio-net-pci,netdev={name},mac={mac},romfile=,addr={slot:#x}")
 
     def start(self, accelerator: str, snapshot: str | None = None) -> None:
         """Start the process, from a snapshot or from power-on; it outlives this program."""

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from tests.lab.access import authorized_key, host_key
 from tests.lab.cpio import File
 from tests.lab.flavours import FLAVOURS
-from tests.lab.machines import FAR_ADDRESS, INTERNET, Machine
+from tests.lab.internet import internet_files
+from tests.lab.machines import Machine
 
 MANAGEMENT_UNIT = """\
 [Unit]
@@ -36,18 +37,6 @@ MaxSessions 100
 # waiting for the card that carries SSH.
 PATIENCE = "[Manager]\nDefaultTimeoutStartSec=600s\nDefaultDeviceTimeoutSec=600s\n"
 
-INTERNET_FILES = {
-    "etc/sysctl.d/60-internet.conf": File.of(
-        "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"
-    ),
-    "etc/network/interfaces.d/far": File.of(
-        "auto far\n"
-        "iface far inet6 static\n"
-        f"    address {FAR_ADDRESS}/128\n"
-        "    pre-up ip link add far type dummy\n"
-    ),
-}
-
 
 def seed(machine: Machine) -> Mapping[str, File]:
     """The files of a machine by path, without a leading slash."""
@@ -70,5 +59,5 @@ def seed(machine: Machine) -> Mapping[str, File]:
             "[Unit]\nWants=lab-management.service\n"
         ),
         **FLAVOURS[machine.flavour].network_files(machine),
-        **(INTERNET_FILES if machine is INTERNET else {}),
+        **(internet_files(machine) if machine.name == "internet" else {}),
     }

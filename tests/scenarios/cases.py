@@ -1,16 +1,16 @@
 """Which server with which client, and the inventories for them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from netaddr import EUI, IPAddress, IPNetwork
+from netaddr import IPAddress, IPNetwork
 
 from tests.lab.access import ssh_data
-from tests.lab.machines import FAR_ADDRESS, HOSTS, LAN_HOST, ROUTED_PREFIXES, ipv4_of
+from tests.lab.machines import FAR_ADDRESS, own_address
 from tests.lab.places import Place
+from tests.lab.topologies import BROKER, Topology
 from tests.runs import Hosts
-
-PREFIXES = {"server-ifupdown": "2001:db8:1::/64", "server-netplan": "2001:db8:2::/64"}
 
 
 @dataclass(frozen=True)
@@ -19,52 +19,70 @@ class Case:
 
     server: str
     client: str
+    topology: Topology = BROKER
 
     @property
     def server_ipv6(self) -> IPAddress:
-        return IPNetwork(PREFIXES[self.server])[2]
+        return IPNetwork(self.topology.prefix(self.server))[2]
 
     @property
     def client_ipv6(self) -> IPAddress:
-        return IPNetwork(PREFIXES[self.server])[3]
+        return IPNetwork(self.topology.prefix(self.server))[3]
 
     @property
     def server_interface(self) -> str:
-        return f"sit-{self.client.removeprefix('client-')}"
+        return f"sit-{self.client.removeprefix('client-')}"[:15]
+
+
+def straight(topology: Topology) -> tuple[Case, ...]:
+    """Each server with the client of the same manager."""
+    pairs = zip(topology.servers, topology.clients, strict=True)
+    return tuple(Case(server.name, client.name, topology) for server, client in pairs)
 
 
 # Two tunnels at once for each, so that two deployments cover all four cases.
 PAIRINGS = {
-    "straight": (
-        Case("server-ifupdown", "client-ifupdown"),
-        Case("server-netplan", "client-netplan"),
-    ),
+    "straight": straight(BROKER),
     "crossed": (
         Case("server-ifupdown", "client-netplan"),
         Case("server-netplan", "client-ifupdown"),
     ),
 }
-NAMES = tuple(machine.name for machine in HOSTS)
+NAMES = BROKER.names
+
+
+def ipv4_of(name: str, *, index: int = 0) -> str:
+    """The first or, with index 1, second IPv4 address of a host of the broker's lab."""
+    return BROKER.ipv4_of(name, index=index)
 
 
 def inventory(name: str, user: str = "root") -> Hosts:
     """The hosts of a pairing, or of one of the others, as they would stand in an inventory file."""
-    hosts = _OTHERS[name]() if name in _OTHERS else _pairing(name)
+    hosts = _OTHERS[name]() if name in _OTHERS else tunnels(PAIRINGS[name])
+    return connected(BROKER, hosts, user)
+
+
+def connected(topology: Topology, hosts: Hosts, user: str = "root") -> Hosts:
+    """The same with what pyinfra needs to reach the lab's machines."""
     place = Place.from_environment()
-    machines = {machine.name: machine for machine in HOSTS}
-    return [(name, {**ssh_data(machines[name], place, user), **data}) for name, data in hosts]
+    return [
+        (name, {**ssh_data(topology.machine(name), place, user), **data}) for name, data in hosts
+    ]
 
 
-def _pairing(pairing: str) -> Hosts:
+def tunnels(cases: Iterable[Case], index: int = 0) -> Hosts:
+    """A declaration of a tunnel each, between the IPv4 addresses of that index of each host."""
     hosts: Hosts = []
-    for case in PAIRINGS[pairing]:
+    for case in cases:
+        ipv4 = case.topology.ipv4_of
         tunnel = {
             "server": case.server,
-            "ipv4": ipv4_of(case.client),
+            "ipv4": ipv4(case.client, index=index),
             "number": 1,
             "server_interface": case.server_interface,
         }
-        hosts.append((case.server, {"tunnel_server": _server(case.server)}))
+        server = _server(case.server, case.topology) | {"ipv4": ipv4(case.server, index=index)}
+        hosts.append((case.server, {"tunnel_server": server}))
         hosts.append((case.client, {"tunnel": tunnel}))
     return hosts
 
@@ -80,9 +98,9 @@ class Lan:
     @property
     def host_ipv6(self) -> IPAddress:
         """The address that `lan-host` makes of the prefix and its card's hardware address."""
-        number = int(self.card.removeprefix("eth"))
-        mac = EUI(LAN_HOST.mac(number))
-        return mac.ipv6(int(IPNetwork(self.address).network))
+        host = BROKER.lan_host
+        assert host is not None
+        return own_address(host.mac(int(self.card.removeprefix("eth"))), self.address)
 
 
 LANS = (
@@ -107,14 +125,20 @@ def _broker() -> Hosts:
         address = next(lan.address for lan in LANS if lan.client == client)
         return {"interface": "eth1", "address": address}
 
-    first, second = PREFIXES
+    first, second = (server.name for server in BROKER.servers)
     second_way = {"default_route": False, "interface": "sit-second"}
     return [
-        (first, {"tunnel_server": {**_server(first), "routed_prefixes": [ROUTED_PREFIXES[first]]}}),
+        (
+            first,
+            {"tunnel_server": {**_server(first), "routed_prefixes": [BROKER.routed_prefix(first)]}},
+        ),
         (
             second,
             {
-                "tunnel_server": {**_server(second), "routed_prefixes": [ROUTED_PREFIXES[second]]},
+                "tunnel_server": {
+                    **_server(second),
+                    "routed_prefixes": [BROKER.routed_prefix(second)],
+                },
                 "tunnel": tunnel(first, second, 3, default_route=False),
             },
         ),
@@ -163,7 +187,7 @@ def _demo() -> Hosts:
         "routed_prefixes": ["2001:db8:101::/48"],
         "lan": {"interface": "eth1", "address": DEMO_LAN.address},
     }
-    server = {**_server(DEMO_SERVER), "routed_prefixes": [ROUTED_PREFIXES[DEMO_SERVER]]}
+    server = {**_server(DEMO_SERVER), "routed_prefixes": [BROKER.routed_prefix(DEMO_SERVER)]}
     return [
         (DEMO_SERVER, {"tunnel_server": server}),
         ("client-ifupdown", {"tunnel": ifupdown}),
@@ -174,5 +198,9 @@ def _demo() -> Hosts:
 _OTHERS = {"broker": _broker, "demo": _demo}
 
 
-def _server(name: str) -> dict[str, Any]:
-    return {"ipv4": ipv4_of(name), "prefix": PREFIXES[name], "probe_address": FAR_ADDRESS}
+def _server(name: str, topology: Topology = BROKER) -> dict[str, Any]:
+    return {
+        "ipv4": topology.ipv4_of(name),
+        "prefix": topology.prefix(name),
+        "probe_address": FAR_ADDRESS,
+    }

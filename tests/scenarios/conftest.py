@@ -1,4 +1,4 @@
-"""The lab, up and in the state that a test asks for."""
+"""The labs, each up and in the state that a test asks for."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,7 +8,8 @@ import pytest
 
 from tests import runs
 from tests.lab.lab import Lab
-from tests.runs import Run
+from tests.lab.topologies import BROKER, Topology
+from tests.runs import Hosts, Run
 from tests.scenarios.cases import inventory
 from tests.scenarios.observation import Observation, observe_all
 
@@ -21,46 +22,90 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
 
 
+class Labs:
+    """The labs of all topologies, of which one is up at a time, and what is known of that one."""
+
+    def __init__(self) -> None:
+        self._lab: Lab | None = None
+        self._was_up = False
+        self._bare: dict[str, Observation] = {}
+        self._deployments: dict[str, Run] = {}
+
+    def up(self, topology: Topology) -> Lab:
+        """The lab of a topology; another one goes down for it."""
+        if self._lab is None or self._lab.topology != topology:
+            self.down()
+            self._lab = Lab(topology)
+            self._was_up = not self._lab.up()
+            self._lab.reset()
+            self._bare, self._deployments = {}, {}
+        return self._lab
+
+    def down(self) -> None:
+        """End the machines, unless they ran before the tests."""
+        if self._lab is not None:
+            self._lab.close()
+            if not self._was_up:
+                self._lab.down()
+            self._lab = None
+
+    def bare(self) -> dict[str, Observation]:
+        """What the hosts are like before any run."""
+        assert self._lab is not None
+        if not self._bare:
+            self._lab.reset()
+            self._bare = observe_all(self._lab)
+        return self._bare
+
+    def deployed(self, name: str, hosts: Hosts, folder: Path) -> Run:
+        """Put the lab into the state right after the first deployment of an inventory."""
+        assert self._lab is not None
+        if name not in self._deployments:
+            self._lab.reset()
+            self._deployments[name] = runs.run(folder, hosts, "deploy.py", "-y")
+            self._lab.save(name)
+        self._lab.restore(name)
+        return self._deployments[name]
+
+
 @pytest.fixture(scope="session")
-def running_lab() -> Iterator[Lab]:
+def labs() -> Iterator[Labs]:
     # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Lab() as lab:
-        lab.reset()
-        yield lab
+    labs = Labs()
+    try:
+        yield labs
+    finally:
+        labs.down()
+
+
+@pytest.fixture
+def running_lab(labs: Labs) -> Lab:
+    """The broker's lab, in whatever state."""
+    return labs.up(BROKER)
 
 
 @pytest.fixture
 def lab(running_lab: Lab) -> Lab:
-    """The lab as it was booted: nothing of Culvert anywhere."""
+    """The broker's lab as it was booted: nothing of Culvert anywhere."""
     running_lab.reset()
     return running_lab
 
 
-@pytest.fixture(scope="session")
-def bare(running_lab: Lab) -> dict[str, Observation]:
-    """What the machines are like before any run."""
-    running_lab.reset()
-    return observe_all(running_lab)
-
-
-@pytest.fixture(scope="session")
-def deployments(running_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """The first deployment of each pairing that a test asked for; the lab keeps a snapshot."""
-    del running_lab, tmp_path_factory
-    return {}
+@pytest.fixture
+def bare(labs: Labs, running_lab: Lab) -> dict[str, Observation]:
+    """What the broker's machines are like before any run."""
+    del running_lab
+    return labs.bare()
 
 
 @pytest.fixture
-def deployed(running_lab: Lab, deployments: dict[str, Run], tmp_path: Path) -> Deploy:
-    """Puts the lab into the state right after the first deployment of a pairing."""
+def deployed(labs: Labs, running_lab: Lab, tmp_path: Path) -> Deploy:
+    """Puts the broker's lab into the state right after the first deployment of an inventory."""
+    del running_lab
 
-    def deploy(pairing: str) -> None:
-        if pairing not in deployments:
-            running_lab.reset()
-            deployments[pairing] = runs.run(tmp_path, inventory(pairing), "deploy.py", "-y")
-            running_lab.save(pairing)
-        assert deployments[pairing].status == 0, deployments[pairing].output
-        running_lab.restore(pairing)
+    def deploy(name: str) -> None:
+        run = labs.deployed(name, inventory(name), tmp_path)
+        assert run.status == 0, run.output
 
     return deploy

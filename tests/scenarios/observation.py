@@ -10,7 +10,7 @@ from tasks import declaration, managers, plan, state
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
 from tests.runs import Hosts
-from tests.scenarios.cases import NAMES, Case, Lan
+from tests.scenarios.cases import Case, Lan
 
 # One command, since each costs an emulated machine a quarter of a second. Not every host has
 # a folder of networkd's generated files, or of Culvert's; lifetimes count down, and a router's
@@ -99,9 +99,9 @@ def _lasting(entry: Any) -> Any:
 _VOLATILE = {"expires", "valid_life_time", "preferred_life_time"}
 
 
-def observe_all(lab: Lab, names: Iterable[str] = NAMES) -> dict[str, Observation]:
-    """Several machines at once, by name."""
-    names = tuple(names)
+def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
+    """Several machines at once, by name; all hosts where none is named."""
+    names = tuple(names) or lab.topology.names
     with ThreadPoolExecutor() as pool:
         found = pool.map(lambda name: observe(lab.machine(name)), names)
         return dict(zip(names, found, strict=True))
@@ -110,7 +110,7 @@ def observe_all(lab: Lab, names: Iterable[str] = NAMES) -> dict[str, Observation
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:
     """What a run would change on a machine, read without pyinfra."""
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
-    found = state.parse(lab.machine(name).run(state.script(node)).stdout)
+    found = state.parse(lab.machine(name).run(managers.script(node)).stdout)
     return plan.plan(node, found).changes.diff()
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from tests import runs
 from tests.lab.lab import Lab, LabMachine
-from tests.lab.machines import FAR_ADDRESS, ROUTED_PREFIXES, ipv4_of
+from tests.lab.machines import FAR_ADDRESS
+from tests.lab.topologies import BROKER
 from tests.runs import Hosts
-from tests.scenarios.cases import LANS, NAMES, Lan, inventory
+from tests.scenarios.cases import LANS, NAMES, Lan, inventory, ipv4_of
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import (
     Observation,
@@ -110,9 +111,9 @@ def chain() -> Hosts:
     del hosts["server-netplan"]
     first, middle, last = hosts
     middle, last = "client-netplan", "client-ifupdown"
-    prefix = ROUTED_PREFIXES[first].replace("100::/40", "155::/48")
+    prefix = BROKER.routed_prefix(first).replace("100::/40", "155::/48")
     far: dict[str, Any] = {"probe_address": FAR_ADDRESS}
-    hosts[first]["tunnel_server"]["routed_prefixes"] = [ROUTED_PREFIXES[first]]
+    hosts[first]["tunnel_server"]["routed_prefixes"] = [BROKER.routed_prefix(first)]
     hosts[middle] |= {
         "tunnel": {
             "server": first,

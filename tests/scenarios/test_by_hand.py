@@ -4,8 +4,7 @@ from pathlib import Path
 
 from tests import runs
 from tests.lab.lab import Lab
-from tests.lab.machines import ipv4_of
-from tests.scenarios.cases import PAIRINGS, inventory
+from tests.scenarios.cases import PAIRINGS, inventory, ipv4_of
 from tests.scenarios.observation import differences, observe_all
 
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]

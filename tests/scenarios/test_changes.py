@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from tests import runs
-from tests.lab.flavours import IFUPDOWN_IN_CHARGE
 from tests.lab.lab import Lab, LabMachine
-from tests.lab.machines import ipv4_of
 from tests.runs import Hosts
-from tests.scenarios.cases import LANS, Lan, inventory
+from tests.scenarios.cases import LANS, Lan, inventory, ipv4_of
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import assert_all_flow, assert_lan, pending
 
@@ -119,7 +117,7 @@ CHANGES = (
         another_manager,
         ("client-ifupdown", "server-netplan"),
         LANS[:1],
-        prepare={"client-netplan": f"touch {IFUPDOWN_IN_CHARGE}"},
+        prepare={"client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"},
     ),
 )
 

@@ -1,0 +1,207 @@
+"""What each manager must live through, as a server and as a client.
+
+All hosts of a topology go through a scenario at once; each is then looked at in a test of its own.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests import runs
+from tests.lab.errors import LabError
+from tests.lab.flavours import FLAVOURS
+from tests.lab.lab import Lab
+from tests.lab.machines import Machine
+from tests.lab.topologies import TOPOLOGIES, Topology
+from tests.runs import Hosts, Run
+from tests.scenarios.cases import connected, straight, tunnels
+from tests.scenarios.conftest import Labs
+from tests.scenarios.observation import (
+    Observation,
+    assert_traffic,
+    differences,
+    observe,
+    pending,
+)
+
+
+@dataclass
+class Stage:
+    """A topology that went through a scenario: its lab, what is declared, the last run."""
+
+    lab: Lab
+    topology: Topology
+    folder: Path
+    hosts: Hosts
+    run: Run
+    bare: dict[str, Observation]
+    troubles: dict[str, LabError] = field(default_factory=dict)
+
+    def deploy(self, hosts: Hosts, task: str = "deploy.py") -> None:
+        """Run a task on an inventory."""
+        self.hosts = hosts
+        self.run = runs.run(self.folder, hosts, task, "-y")
+
+    def on_each(self, act: Callable[[Machine], None]) -> None:
+        """Do something on all hosts at once; what fails is told by the host's own test."""
+
+        def attempt(machine: Machine) -> None:
+            try:
+                act(machine)
+            except LabError as trouble:
+                self.troubles[machine.name] = trouble
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(attempt, self.topology.hosts))
+
+    def command(self, commands: Callable[[Machine], Iterable[str]]) -> None:
+        """Have each host run some commands, one after the other, at the same time as the others."""
+
+        def act(machine: Machine) -> None:
+            for command in commands(machine):
+                text = command.format(interface=machine.interface())
+                # Other sessions must not fall with the interface: SSH has a card of its own.
+                self.lab.machine(machine.name).run(text)
+
+        self.on_each(act)
+
+
+# --- What happens ----------------------------------------------------------------------------
+
+
+def first_deploy(stage: Stage) -> None:
+    """The state that every scenario starts from."""
+    del stage
+
+
+def unchanged_run(stage: Stage) -> None:
+    stage.deploy(stage.hosts)
+
+
+def reboot(stage: Stage) -> None:
+    stage.lab.reboot(stage.topology.names)
+
+
+def cable_pulled(stage: Stage) -> None:
+    def pull(machine: Machine) -> None:
+        each = stage.lab.machine(machine.name)
+        uplinks = [number for number, card in enumerate(machine.cards) if card.addresses]
+        for number in uplinks:
+            each.qemu.plug(number, is_plugged=False)
+        for number in uplinks:
+            each.wait_for(f"ip link show {machine.card_name(number)} | grep NO-CARRIER", 10)
+        for number in uplinks:
+            each.qemu.plug(number, is_plugged=True)
+
+    stage.on_each(pull)
+
+
+def applied(stage: Stage) -> None:
+    stage.command(lambda machine: FLAVOURS[machine.flavour].apply)
+
+
+def restarted(stage: Stage) -> None:
+    stage.command(lambda machine: [FLAVOURS[machine.flavour].restart])
+
+
+def moved(stage: Stage) -> None:
+    """Both ends get other IPv4 addresses, and the managers then go over what they have."""
+    hosts = connected(stage.topology, tunnels(straight(stage.topology), index=1))
+    stage.deploy(hosts)
+    applied(stage)
+
+
+def removed(stage: Stage) -> None:
+    stage.deploy(stage.hosts, "tasks.remove.remove")
+
+
+# --- What must then be so --------------------------------------------------------------------
+
+
+def flows(stage: Stage, host: str) -> None:
+    """Packets flow through the host's tunnel, and a run would find nothing to change."""
+    (case,) = [case for case in straight(stage.topology) if host in (case.server, case.client)]
+    assert_traffic(stage.lab, case, 60)
+    assert pending(stage.lab, stage.hosts, host) == ""
+
+
+def is_proven(stage: Stage, host: str) -> None:
+    """The run ended with its proof."""
+    assert f"[{host}] verified: " in stage.run.stderr, stage.run.output
+    assert f"[{host}] expected: " not in stage.run.stderr
+    flows(stage, host)
+
+
+def is_unchanged(stage: Stage, host: str) -> None:
+    assert f"[{host}] nothing to change" in stage.run.stderr, stage.run.output
+    is_proven(stage, host)
+
+
+def is_as_before(stage: Stage, host: str) -> None:
+    """Nothing of Culvert is left, and nothing else is gone."""
+    after: dict[str, Observation] = {host: observe(stage.lab.machine(host))}
+    assert differences(after, {host: stage.bare[host]}) == [], stage.run.output
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that happens to deployed hosts, and what must be so on each of them then."""
+
+    title: str
+    act: Callable[[Stage], None]
+    check: Callable[[Stage, str], None]
+
+
+SCENARIOS = (
+    Scenario("first deploy", first_deploy, is_proven),
+    Scenario("unchanged re-run", unchanged_run, is_unchanged),
+    Scenario("reboot", reboot, flows),
+    Scenario("cable pulled", cable_pulled, flows),
+    Scenario("manager applies", applied, flows),
+    Scenario("manager restarts", restarted, flows),
+    Scenario("ends move", moved, is_proven),
+    Scenario("removed", removed, is_as_before),
+)
+
+
+@pytest.fixture(scope="session")
+def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Stage]:
+    """Puts a topology through a scenario, unless it is the last one that was asked for."""
+    last: dict[tuple[str, str], Stage] = {}
+
+    def stage(topology: Topology, scenario: Scenario) -> Stage:
+        key = (topology.name, scenario.title)
+        if key not in last:
+            last.clear()
+            lab = labs.up(topology)
+            bare = labs.bare()
+            folder = tmp_path_factory.mktemp("inventory")
+            hosts = connected(topology, tunnels(straight(topology)))
+            run = labs.deployed("straight", hosts, folder)
+            found = Stage(lab, topology, folder, hosts, run, bare)
+            scenario.act(found)
+            last[key] = found
+        return last[key]
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("topology", "scenario", "host"),
+    [
+        pytest.param(topology, scenario, host, id=f"{host}-{scenario.title.replace(' ', '-')}")
+        for topology in TOPOLOGIES.values()
+        for scenario in SCENARIOS
+        for host in topology.names
+    ],
+)
+def test_a_host_lives_through(
+    stages: Callable[..., Stage], topology: Topology, scenario: Scenario, host: str
+) -> None:
+    stage = stages(topology, scenario)
+    if host in stage.troubles:
+        raise stage.troubles[host]
+    scenario.check(stage, host)

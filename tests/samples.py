@@ -1,6 +1,5 @@
 """One declaration, and hosts as they are before and after it is deployed."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -92,12 +91,12 @@ def answers(manager: str, *interfaces: str) -> dict[str, str]:
 
 def networkd(files: dict[str, str], status: str = "configured") -> str:
     """Networkd's answer for interfaces, each with its file."""
-    links = [{"Name": "lo", "AdministrativeState": "unmanaged"}]
-    links += [
-        {"Name": name, "AdministrativeState": status, "NetworkFile": file}
-        for name, file in files.items()
-    ]
-    return json.dumps({"Interfaces": links})
+    lines = ["/sys/class/net/lo/ifindex:1", "/run/systemd/netif/links/1:ADMIN_STATE=unmanaged"]
+    for index, (name, file) in enumerate(files.items(), 2):
+        kept = f"/run/systemd/netif/links/{index}"
+        lines.append(f"/sys/class/net/{name}/ifindex:{index}")
+        lines += [f"{kept}:ADMIN_STATE={status}", f"{kept}:NETWORK_FILE={file}"]
+    return "\n".join(lines)
 
 
 def ifupdown(interfaces: Iterable[str], source: str = "source /etc/network/interfaces.d/*") -> str:

@@ -1,15 +1,13 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from tasks import kernel
 from tasks.changes import Step
 from tasks.managers.manager import UNREACHABLE_METRIC, Site
 from tasks.model import End
 from tasks.render import render
-from tasks.state import OWNED, File, HostState, Question, UnreadableStateError
+from tasks.state import OWNED, File, HostState, Question
 
 _FOLDER = "/etc/systemd/network"
 # Routable comes when the uplink is back, configured also when networkd only went over it again. A
@@ -31,17 +29,19 @@ class Networkd:
 
     name = "networkd"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
+    # What `networkctl list` reads, too: networkd itself answers only where it has reached D-Bus.
     question = Question(
         "networkd",
         "if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; then\n"
-        "    networkctl --json=short list 2>/dev/null\n"
+        "    grep -H '' /sys/class/net/*/ifindex\n"
+        "    grep -HE '^(ADMIN_STATE|NETWORK_FILE)=' /run/systemd/netif/links/* 2>/dev/null\n"
         "fi",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"
 
     def evidence(self, state: HostState, interface: str) -> str | None:
         file = self._network_file(interface, state)
-        status = self._links(state).get(interface, {}).get("AdministrativeState")
+        status = self._links(state).get(interface, {}).get("ADMIN_STATE")
         if file is None or status not in {"configured", "configuring"}:
             return None
         return f"networkd has it {status} from {file}"
@@ -112,20 +112,22 @@ class Networkd:
 
     def _network_file(self, interface: str, state: HostState) -> str | None:
         """Networkd's file of an interface, if it is this manager's."""
-        file = self._links(state).get(interface, {}).get("NetworkFile")
+        file = self._links(state).get(interface, {}).get("NETWORK_FILE")
         return file if file and self._is_mine(file) else None
 
-    def _links(self, state: HostState) -> dict[str, dict[str, Any]]:
-        """What networkd says of each interface, as `networkctl --json list` prints it."""
-        answer = state.answers.get(self.question.name)
-        if not answer:
-            return {}
-        try:
-            return {each["Name"]: each for each in json.loads(answer)["Interfaces"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UnreadableStateError(
-                f"`networkctl --json=short list` has an unexpected form: {error}"
-            ) from error
+    def _links(self, state: HostState) -> dict[str, dict[str, str]]:
+        """What networkd keeps of each interface: ADMIN_STATE, and NETWORK_FILE where it has one."""
+        names: dict[str, str] = {}
+        kept: dict[str, dict[str, str]] = {}
+        for line in state.answers.get(self.question.name, "").splitlines():
+            path, _, value = line.partition(":")
+            *_, name, last = path.split("/")
+            if last == "ifindex":
+                names[value] = name
+            else:
+                key, _, text = value.partition("=")
+                kept.setdefault(last, {})[key] = text
+        return {names[index]: keys for index, keys in kept.items() if index in names}
 
     def _drop_in(self, interface: str, state: HostState) -> str:
         # Called after the file, which need not be called after the interface: netplan's is called

@@ -15,7 +15,10 @@ from tests.lab.errors import LabError
 from tests.lab.machines import Machine
 from tests.lab.places import PORTS, Place, cache
 
-USERS = ("root", "admin")
+SUDO_PASSWORD = "forty-one"
+
+SUDO = {"admin": "NOPASSWD: ", "shelly": "NOPASSWD: ", "greta": "NOPASSWD: ", "careful": ""}
+"""Users beside root, and how sudo serves them: shelly's shell is tcsh, greta speaks German."""
 
 
 def user_key() -> Path:
@@ -67,8 +70,12 @@ def port(place: Place, machine: Machine) -> int:
 
 def ssh_data(machine: Machine, place: Place, user: str = "root") -> dict[str, object]:
     """What a pyinfra inventory says about a machine so that pyinfra reaches it."""
-    if user not in USERS:
-        raise LabError(f"The lab's machines have no user {user!r}: use one of {', '.join(USERS)}.")
+    if user not in ("root", *SUDO):
+        users = ", ".join(("root", *SUDO))
+        raise LabError(f"The lab's machines have no user {user!r}: use one of {users}.")
+    sudo: dict[str, object] = {} if user == "root" else {"_sudo": True}
+    if user in SUDO and not SUDO[user]:
+        sudo["_sudo_password"] = SUDO_PASSWORD
     return {
         "ssh_hostname": "127.0.0.1",
         "ssh_port": port(place, machine),
@@ -79,7 +86,7 @@ def ssh_data(machine: Machine, place: Place, user: str = "root") -> dict[str, ob
         "ssh_strict_host_key_checking": "yes",
         "ssh_allow_agent": False,
         "ssh_look_for_keys": False,
-        **({} if user == "root" else {"_sudo": True}),
+        **sudo,
     }
 
 

@@ -25,6 +25,8 @@ BASE_PACKAGES = [
     "socat",
     "busybox-static",
     "radvd",
+    "locales",
+    "tcsh",
 ]
 
 TOGETHER = ("ifupdown", "netplan.io", "networkd-dispatcher", "network-manager", "udhcpc")
@@ -185,11 +187,10 @@ def _static(card: Card) -> list[Address]:
 
 def _networkd(machine: Machine) -> Files:
     folder = "etc/systemd/network"
-    files = {
-        "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": File.link(
-            "/lib/systemd/system/systemd-networkd.service"
-        )
-    }
+    unit = File.link("/lib/systemd/system/systemd-networkd.service")
+    # As `systemctl enable` does.
+    enabled = ("dbus-org.freedesktop.network1", "multi-user.target.wants/systemd-networkd")
+    files = {f"etc/systemd/system/{link}.service": unit for link in enabled}
     for number, card in enumerate(machine.cards):
         name, interface = machine.card_name(number), machine.interface(number)
         settings = "".join(f"{line}\n" for line in _network_section(card))

@@ -86,6 +86,11 @@ class Machine:
         """The hardware address of the card that carries SSH."""
         return self.mac(len(self.cards))
 
+    @property
+    def uplinks(self) -> tuple[int, ...]:
+        """The numbers of the cards that lead to the Internet."""
+        return tuple(number for number, card in enumerate(self.cards) if card.addresses)
+
     def card_name(self, number: int) -> str:
         """What the kernel, or udev, calls the card of that number."""
         return f"ens{FIRST_SLOT + number}" if self.predictable_names else f"eth{number}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.lab.access import authorized_key, host_key
+from tests.lab.access import SUDO, authorized_key, host_key
 from tests.lab.cpio import File
 from tests.lab.flavours import FLAVOURS
 from tests.lab.internet import internet_files
@@ -38,14 +38,31 @@ MaxSessions 100
 PATIENCE = "[Manager]\nDefaultTimeoutStartSec=600s\nDefaultDeviceTimeoutSec=600s\n"
 
 
+# What bash reads where SSH starts it, too.
+GREETINGS = """\
+echo 'Willkommen, Greta! @@ culvert'
+echo 'Der Rechner ist nur für Befugte.' >&2
+export LANG=de_DE.UTF-8 LC_ALL=de_DE.UTF-8 LANGUAGE=de
+"""
+
+
+def _of_users() -> Mapping[str, File]:
+    rights = "".join(f"{user} ALL=(ALL) {how}ALL\n" for user, how in SUDO.items())
+    return {
+        "etc/sudoers.d/lab": File.of(rights, 0o440),
+        "home/greta/.bashrc": File.of(GREETINGS),
+    }
+
+
 def seed(machine: Machine) -> Mapping[str, File]:
     """The files of a machine by path, without a leading slash."""
     return {
         "etc/hostname": File.of(f"{machine.name}\n"),
         "etc/hosts": File.of(f"127.0.0.1 localhost\n127.0.1.1 {machine.name}\n::1 localhost\n"),
         "etc/resolv.conf": File.of(""),
-        "etc/fstab": File.of("/dev/vda / ext4 noatime 0 0\n"),
-        "etc/sudoers.d/admin": File.of("admin ALL=(ALL) NOPASSWD: ALL\n", 0o440),
+        # Empty: the root is mounted, and would be waited for.
+        "etc/fstab": File.of(""),
+        **_of_users(),
         "etc/ssh/lab_host_key": File(host_key(), 0o600),
         "etc/ssh/lab_authorized_keys": File.of(f"{authorized_key()}\n"),
         "etc/ssh/sshd_config.d/lab.conf": File.of(SSHD_CONFIG),

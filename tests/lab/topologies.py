@@ -196,12 +196,64 @@ BROKER = Topology(
 )
 """Static addresses, and a network behind each client: where everything else is tried."""
 
-NETWORKD = Topology(
-    "networkd",
-    (
-        Row("networkd", "bookworm", server=Uplink(advertised=True), client=Uplink(bridged=True)),
-        Row("networkd-dispatcher", "bookworm", client=Uplink(dhcp=True)),
-    ),
-)
-
-TOPOLOGIES = {topology.name: topology for topology in (BROKER, NETWORKD)}
+TOPOLOGIES = {
+    topology.name: topology
+    for topology in (
+        BROKER,
+        Topology(
+            "networkd",
+            (
+                Row(
+                    *("networkd", "bookworm"),
+                    server=Uplink(advertised=True),
+                    client=Uplink(bridged=True),
+                ),
+                Row("networkd-dispatcher", "bookworm", client=Uplink(dhcp=True)),
+            ),
+        ),
+        Topology(
+            "networkmanager",
+            (
+                Row(
+                    *("networkmanager", "bookworm"),
+                    server=Uplink(separate=True),
+                    client=Uplink(dhcp=True),
+                ),
+                Row("netplan-networkmanager", "trixie", server=Uplink(advertised=True)),
+            ),
+        ),
+        Topology(
+            "ifupdowns",
+            (
+                Row("ifupdown2", "bookworm", server=Uplink(vlan=100), client=Uplink(bridged=True)),
+                Row("ifupdown-ng", "bookworm", server=Uplink(link_local_gateway=True)),
+            ),
+        ),
+        Topology(
+            "trixie",
+            (
+                Row(
+                    *("ifupdown", "trixie"),
+                    server=Uplink(advertised=True, hotplug=True),
+                    client=Uplink(dhcp=True, hotplug=True),
+                ),
+                Row(
+                    *("netplan", "trixie"),
+                    server=Uplink(link_local_gateway=True),
+                    client=Uplink(vlan=100),
+                ),
+            ),
+        ),
+        Topology(
+            "testing",
+            (
+                Row(
+                    *("networkd", "testing"),
+                    server=Uplink(vlan=100),
+                    client=Uplink(predictable_names=True),
+                ),
+                Row("ifupdown", "testing"),
+            ),
+        ),
+    )
+}

@@ -1,15 +1,30 @@
-"""Who may run it."""
+"""Who may run it, and what their accounts may be like."""
 
 from pathlib import Path
 
 from tests import runs
+from tests.lab.access import SUDO
 from tests.lab.lab import Lab
+from tests.runs import Hosts
 from tests.scenarios.cases import NAMES, PAIRINGS, inventory
 from tests.scenarios.observation import assert_traffic, differences, observe_all
 
+WITHOUT_PYTHON = ("server-ifupdown", "client-ifupdown")
 
-def test_a_user_with_sudo_deploys(lab: Lab, tmp_path: Path) -> None:
-    hosts = [(name, {**data, "_sudo": True}) for name, data in inventory("crossed", "admin")]
+
+def entered_by_all() -> Hosts:
+    """Each host with another user: none of them is root, and no two of them are alike."""
+    by_user = {user: dict(inventory("crossed", user)) for user in SUDO}
+    return [(name, by_user[user][name]) for name, user in zip(NAMES, SUDO, strict=True)]
+
+
+def test_every_kind_of_user_deploys_and_verifies(lab: Lab, tmp_path: Path) -> None:
+    """Sudo with and without a password, tcsh, a greeting in .bashrc, German, and no Python."""
+    for name in WITHOUT_PYTHON:
+        lab.machine(name).run("rm -f /usr/bin/python3*; ! command -v python3")
+    german = lab.machine(NAMES[list(SUDO).index("greta")]).session("greta")
+    assert "Datei oder Verzeichnis nicht gefunden" in german.run("ls /none", check=False).stderr
+    hosts = entered_by_all()
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 0, done.output
     for case in PAIRINGS["crossed"]:
@@ -21,8 +36,8 @@ def test_a_user_with_sudo_deploys(lab: Lab, tmp_path: Path) -> None:
 
 def test_a_user_without_sudo_is_told_so(lab: Lab, tmp_path: Path) -> None:
     before = observe_all(lab)
-    hosts = [(name, {**data, "_sudo": False}) for name, data in inventory("crossed", "admin")]
+    hosts = [(name, {**data, "_sudo": False}) for name, data in entered_by_all()]
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 1
-    assert done.stderr.count("the SSH user is not root (uid 1000): add `--sudo`") == len(NAMES)
+    assert done.stderr.count("the SSH user is not root (uid 100") == len(NAMES)
     assert differences(observe_all(lab), before) == []

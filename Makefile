@@ -1,10 +1,10 @@
-# `make setup` prepares, `make check` is quick, `make test` runs everything, `make demo` shows it.
+# `make setup` prepares, `make check` is quick, `make test` runs everything, `make test-quick` a few scenarios, `make demo` shows it.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap=mmdebstrap \
 	genext2fs=genext2fs tune2fs=e2fsprogs
 
-.PHONY: setup check test demo lab lab-packages
+.PHONY: setup check test test-quick demo lab lab-packages
 
 setup: $(VENV)/installed
 
@@ -26,6 +26,9 @@ check: setup
 
 test: check lab-packages
 	$(PYTHON) -m pytest -m lab
+
+test-quick: check lab-packages
+	$(PYTHON) -m pytest -m quick
 
 lab: setup lab-packages
 	$(PYTHON) -m tests.lab up

@@ -25,10 +25,10 @@ def obstacles(node: Node, state: HostState) -> Iterable[str]:
     makes = re.compile(
         rf"^\s*(?:auto|allow-\S+)\s+(?:\S+\s+)*(?:{names})(?:\s|$)"
         # A stanza `manual` makes no tunnel, it only hangs something on one.
-        rf"|^\s*iface\s+(?:{names})\s+inet6?\s+(?!manual\b)"
+        rf"|^\s*iface\s+(?:{names})\s*(?:$|inet6?\s+(?!manual\b))"
         rf"|^\s*[\"']?(?:{names})[\"']?:\s*(?:#.*)?$"
         rf"|\b(?:tunnel|link)\s+add\s+(?:dev\s+|name\s+)?(?:{names})(?:\s|$)"
-        rf"|^\s*Name\s*=\s*(?:{names})\s*$"
+        rf"|^\s*(?:Name|interface-name)\s*=\s*(?:{names})\s*$"
     )
     addresses = {end.address for end in node.ends} | {*node.proxied}
     lines = [line for line in state.lines if _is_read(line)]

@@ -159,8 +159,13 @@ def _stage(change: FileChange) -> Iterable[str]:
 
 
 # Folders that come with Culvert's file, and go with it unless somebody else uses them too. Debian's
-# networkd-dispatcher brings a routable.d, and no configured.d.
-_FOLDERS_OF_OWN = (FOLDER, "network/*.network.d", "networkd-dispatcher/configured.d")
+# networkd-dispatcher brings a routable.d, and no configured.d; ifupdown2 brings no if-up.d.
+_FOLDERS_OF_OWN = (
+    FOLDER,
+    "network/*.network.d",
+    "network/if-up.d",
+    "networkd-dispatcher/configured.d",
+)
 
 
 def _put(change: FileChange) -> Iterable[str]:

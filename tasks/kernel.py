@@ -63,6 +63,22 @@ def stale_routes(end: End, state: HostState) -> Iterable[Step]:
             via = f"via {route.gateway} " if route.gateway else ""
             words = f"{route.destination} {via}dev {end.interface}"
             yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
+    for route in state.routes:
+        if route.device == end.interface and _is_left_behind(route, end):
+            words = f"{route.destination} dev {end.interface} metric {route.metric}"
+            yield Step((f"-route {words}",), (f"ip -6 route delete {words}",))
+
+
+def _is_left_behind(route: Route, end: End) -> bool:
+    """Whether a route came with an address that the end no longer has.
+
+    The kernel takes back what it made itself, NetworkManager doesn't.
+    """
+    return (
+        route.protocol == "kernel"
+        and route.metric != _CONNECTED_METRIC
+        and route.destination not in {end.connected, "fe80::/64"}
+    )
 
 
 def _routes_of(end: End, state: HostState) -> Iterable[Route]:

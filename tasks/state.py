@@ -28,6 +28,8 @@ PLACES = (
     "/etc/networkd-dispatcher",
     "/etc/network/if-up.d",
     "/etc/systemd/network",
+    "/etc/NetworkManager/system-connections",
+    "/etc/NetworkManager/dispatcher.d",
     "/etc/sysctl.conf",
     "/etc/rc.local",
 )

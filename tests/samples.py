@@ -1,7 +1,9 @@
 """One declaration, and hosts as they are before and after it is deployed."""
 
+import base64
+import pickle
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netaddr import IPAddress
@@ -99,9 +101,36 @@ def networkd(files: dict[str, str], status: str = "configured") -> str:
     return "\n".join(lines)
 
 
-def ifupdown(interfaces: Iterable[str], source: str = "source /etc/network/interfaces.d/*") -> str:
-    """The answer of ifupdown for interfaces that are up, and a line of its main file."""
-    return "".join(f"{name}={name}\n" for name in ("lo", *interfaces)) + f"{source}\n"
+def ifupdown(
+    interfaces: Iterable[str],
+    source: str = "source /etc/network/interfaces.d/*",
+    program: str = "/usr/sbin/ifup",
+) -> str:
+    """The answer of ifupdown for interfaces that are up, with a line of its main file."""
+    up = "\n".join(f"{name}={name}" for name in ("lo", *interfaces))
+    return f"ifup: {program}\n{source}\nrecord:\n{up}"
+
+
+@dataclass
+class _Stanza:
+    """As ifupdown2 keeps one."""
+
+    addr_family: list[str]
+    name: str
+    config: dict[str, list[str]]
+
+
+def ifupdown2(interfaces: Iterable[str], source: str = "source /etc/network/interfaces.d/*") -> str:
+    """The answer of ifupdown2, whose record is made of pickles."""
+    stanzas = [_Stanza(["inet"], name, {"name": ["x"]}) for name in ("lo", *interfaces)]
+    record = base64.encodebytes(b"".join(pickle.dumps(each) for each in stanzas)).decode()
+    return f"ifup: /usr/share/ifupdown2/__main__.py\n{source}\nrecord:\n{record.strip()}"
+
+
+def networkmanager(interfaces: Iterable[str], status: str = "connected") -> str:
+    """NetworkManager's answer for interfaces, each with a connection."""
+    lines = [f"{name}:{status}:Wired\\: {name}" for name in interfaces]
+    return "\n".join([*lines, "lo:connected (externally):lo", "dispatcher: enabled"])
 
 
 _ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -111,7 +140,12 @@ _ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
     "networkd": lambda names: networkd(
         {name: f"/etc/systemd/network/{name}.network" for name in names}
     ),
+    "networkmanager": networkmanager,
     "ifupdown": ifupdown,
+    "ifupdown2": ifupdown2,
+    "ifupdown-ng": lambda names: ifupdown(
+        names, "source-directory /etc/network/interfaces.d", "/usr/sbin/ifupdown"
+    ),
 }
 
 

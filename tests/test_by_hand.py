@@ -55,6 +55,15 @@ def test_a_tunnel_of_netplan_is_in_the_way() -> None:
     ]
 
 
+def test_a_connection_of_networkmanager_is_in_the_way() -> None:
+    path = "/etc/NetworkManager/system-connections/tunnel.nmconnection"
+    text = "[connection]\ninterface-name=sit-web1\n[ipv6]\naddress1=2001:db8:1::2/127\n"
+    assert found("server", *lines(path, text)) == [
+        f"{path}, line 2, is in the way: interface-name=sit-web1",
+        f"{path}, line 4, is in the way: address1=2001:db8:1::2/127",
+    ]
+
+
 def test_what_goes_with_it_is_named_too() -> None:
     script = "#!/bin/sh\nip -6 neigh add proxy 2001:db8:1::3 dev eth0\n"
     sysctls = "# by hand\nnet.ipv6.conf.sit-web1.forwarding=1\nnet.ipv6.conf.eth0.proxy_ndp=1\n"
@@ -97,6 +106,11 @@ def test_a_file_that_nobody_reads_is_not_in_the_way() -> None:
 )
 def test_commands_that_make_the_tunnel_are_in_the_way(line: str) -> None:
     assert len(found("client", Line("/etc/rc.local", 1, line))) == 1
+
+
+@pytest.mark.parametrize("line", ["iface sit-ipv6", "iface sit-ipv6 inet6 static"])
+def test_a_stanza_that_makes_the_tunnel_is_in_the_way(line: str) -> None:
+    assert len(found("client", Line("/etc/network/interfaces", 1, line))) == 1
 
 
 def test_the_host_is_left_alone_with_all_sentences() -> None:

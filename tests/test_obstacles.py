@@ -20,7 +20,9 @@ from tests.samples import (
     bare,
     deployed,
     ifupdown,
+    ifupdown2,
     networkd,
+    networkmanager,
     node,
 )
 
@@ -148,6 +150,24 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         HELD_BY_NONE,
     ),
     (
+        "networkmanager",
+        "client",
+        lambda state: replace(
+            state, answers={"networkmanager": networkmanager(["eth0"], "connected (externally)")}
+        ),
+        HELD_BY_NONE,
+    ),
+    (
+        "networkmanager",
+        "server",
+        lambda state: replace(
+            state,
+            answers={"networkmanager": networkmanager(["eth0"]).replace(" enabled", " disabled")},
+        ),
+        "NetworkManager-dispatcher.service is not enabled, so nothing would keep forwarding on: "
+        "run `systemctl enable NetworkManager-dispatcher.service`",
+    ),
+    (
         "ifupdown",
         "client",
         lambda state: replace(
@@ -255,9 +275,46 @@ def test_an_obstacle_stops_the_host(manager: str, role: str, change: Change, sen
         "source /etc/network/*.d/*",
     ],
 )
-def test_every_way_to_read_the_folder_is_known(source: str) -> None:
-    state = replace(bare("ifupdown", "client"), answers={"ifupdown": ifupdown(["eth0"], source)})
-    assert plan(node("client"), state).changes
+@pytest.mark.parametrize("program", ["/usr/sbin/ifup", "/usr/sbin/ifupdown-ng"])
+def test_every_way_to_read_the_folder_is_known(program: str, source: str) -> None:
+    answer = ifupdown(["eth0"], source, program)
+    assert plan(node("client"), replace(bare("ifupdown", "client"), answers={"ifupdown": answer}))
+
+
+@pytest.mark.parametrize(
+    ("source", "is_read"),
+    [
+        ("source /etc/network/interfaces.d/*", True),
+        ("source /etc/network/*.d/* /etc/network/other", True),
+        ("source /etc/network/other /etc/network/interfaces.d/*", False),
+        ("source interfaces.d/*", False),
+        ("source-directory /etc/network/interfaces.d", False),
+        ("source", False),
+    ],
+)
+def test_what_ifupdown2_reads(source: str, is_read: bool) -> None:
+    answer = ifupdown2(["eth0"], source)
+    state = replace(bare("ifupdown2", "client"), answers={"ifupdown": answer})
+    if is_read:
+        assert plan(node("client"), state).changes
+        return
+    with pytest.raises(ObstacleError, match="add the line `source /etc"):
+        plan(node("client"), state)
+
+
+def test_a_named_manager_that_is_not_installed_is_refused() -> None:
+    named = replace(node("client"), manager="ifupdown2")
+    with pytest.raises(ObstacleError) as caught:
+        plan(named, bare("ifupdown", "client"))
+    assert caught.value.sentences == (
+        "`manager` is ifupdown2 in the inventory, and `ifup` is ifupdown's",
+    )
+
+
+def test_a_named_networkmanager_must_run() -> None:
+    named = replace(node("client"), manager="networkmanager")
+    with pytest.raises(ObstacleError, match="NetworkManager doesn't run"):
+        plan(named, bare("ifupdown", "client"))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,17 @@ from tasks.model import Node
 from tasks.obstacles import ObstacleError
 from tasks.plan import plan
 from tasks.state import File, HostState, Link, Route, Unit
-from tests.samples import CLIENT, INVENTORY, ROLES, answers, bare, deployed, networkd, node
+from tests.samples import (
+    CLIENT,
+    INVENTORY,
+    ROLES,
+    answers,
+    bare,
+    deployed,
+    networkd,
+    networkmanager,
+    node,
+)
 
 MANAGERS_AND_ROLES = [(manager, role) for manager in managers.NAMES for role in ROLES]
 each_manager_and_role = pytest.mark.parametrize(("manager", "role"), MANAGERS_AND_ROLES)
@@ -221,6 +232,12 @@ def test_a_wrong_mode_is_put_right_and_shown() -> None:
             "rm -f /run/systemd/network/10-netplan-sit-old.netdev "
             "/run/systemd/network/10-netplan-sit-old.network",
         ),
+        (
+            "networkmanager",
+            "/etc/NetworkManager/system-connections/60-culvert-sit-old.nmconnection",
+            "cp -p /etc/NetworkManager/system-connections/60-culvert-sit-old.nmconnection "
+            '"$scratch/sit-old"',
+        ),
     ],
 )
 def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command: str) -> None:
@@ -243,7 +260,7 @@ def test_a_tunnel_no_longer_declared_is_removed(manager: str, path: str, command
     # Gone by hand: what its manager made of it must go all the same.
     absent = replace(state, links={n: link for n, link in state.links.items() if n != "sit-old"})
     (removal,) = plan(node("server"), absent).changes.removals
-    assert (removal.shown, removal.commands) == ((), (command,))
+    assert (removal.shown, removal.commands[0]) == ((), command)
 
 
 @each_manager_and_role
@@ -372,8 +389,16 @@ def test_a_client_keeps_the_routes_that_are_its_own_affair() -> None:
         assert running(replace(state, routes=(*state.routes, extra)), role) == routed
 
 
+# Each pair of managers that have no file in common.
+OTHERS = [
+    (old, new)
+    for old, new in permutations(managers.NAMES, 2)
+    if not {old, new} <= {"ifupdown", "ifupdown2", "ifupdown-ng"}
+]
+
+
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(("old", "new"), [("ifupdown", "netplan"), ("netplan", "ifupdown")])
+@pytest.mark.parametrize(("old", "new"), OTHERS)
 def test_another_manager_makes_the_tunnel_anew(role: str, old: str, new: str) -> None:
     state = replace(deployed(old, role), answers=bare(new, role).answers)
     changes = plan(node(role), state).changes
@@ -484,3 +509,40 @@ def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
     assert sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
     ) == sorted(kept)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_another_program_of_the_same_files_keeps_the_tunnel(role: str) -> None:
+    state = replace(deployed("ifupdown", role), answers=bare("ifupdown2", role).answers)
+    changes = plan(node(role), state).changes
+    (end,) = node(role).ends
+    paths = {change.path for change in changes.files}
+    assert f"/etc/network/interfaces.d/60-culvert-{end.interface}" in paths
+    assert not changes.removals
+    assert not changes.steps
+
+
+def test_a_route_that_came_with_an_address_goes_with_it() -> None:
+    state = deployed("networkmanager", "client")
+    old = Route("2001:db8:1::8/127", None, "sit-ipv6", "kernel", 675)
+    assert running(replace(state, routes=(*state.routes, old)), "client") == [
+        "-route 2001:db8:1::8/127 dev sit-ipv6 metric 675"
+    ]
+    link_local = replace(old, destination="fe80::/64")
+    assert not running(replace(state, routes=(*state.routes, link_local)), "client")
+
+
+def test_networkmanager_reads_a_changed_connection_of_a_running_tunnel() -> None:
+    state = deployed("networkmanager", "client")
+    (path,) = state.files
+    changed = replace(state, files={path: File("", 0o600)})
+    assert running(changed, "client") == [f" run: nmcli connection load {path}"]
+
+
+@pytest.mark.parametrize("shown", ["connected", "connecting (getting IP configuration)"])
+def test_networkmanager_holds_what_it_connects(shown: str) -> None:
+    state = bare("networkmanager", "server")
+    state = replace(state, answers={"networkmanager": networkmanager(["eth0"], shown)})
+    assert plan(node("server"), state).grounds == (
+        f"networkmanager holds eth0: NetworkManager has it {shown} by its connection 'Wired: eth0'"
+    )

@@ -2,13 +2,23 @@
 
 from tasks import state
 from tasks.managers.ifupdown import Ifupdown
+from tasks.managers.ifupdown2 import Ifupdown2
+from tasks.managers.ifupdown_ng import IfupdownNg
 from tasks.managers.manager import Manager
 from tasks.managers.netplan import Netplan
 from tasks.managers.networkd import Networkd
+from tasks.managers.networkmanager import NetworkManager
 from tasks.model import Node
 
 # In the order in which they are looked for.
-MANAGERS: tuple[Manager, ...] = (Netplan(), Networkd(), Ifupdown())
+MANAGERS: tuple[Manager, ...] = (
+    Netplan(),
+    Networkd(),
+    NetworkManager(),
+    Ifupdown(),
+    Ifupdown2(),
+    IfupdownNg(),
+)
 
 NAMES = tuple(manager.name for manager in MANAGERS)
 # All where files of Culvert may lie, whatever manager is in charge.

@@ -1,4 +1,4 @@
-"""Pure: ifupdown, Debian's own (ifup(8), interfaces(5))."""
+"""Pure: ifupdown, Debian's own (ifup(8), interfaces(5)), and what its two heirs share with it."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -9,10 +9,12 @@ from tasks.model import PREFIX_LENGTH, End
 from tasks.render import render
 from tasks.state import OWNED, File, HostState, Question
 
-_FOLDER = "/etc/network/interfaces.d"
+FOLDER = "/etc/network/interfaces.d"
 # Longer than interface names can be, so that no tunnel's file is called the same.
-_EXTERNAL_INTERFACE = f"{_FOLDER}/{OWNED}-external-interface"
-_LOCAL_AREA_NETWORKS = f"{_FOLDER}/{OWNED}-local-area-networks"
+_EXTERNAL_INTERFACE = f"{FOLDER}/{OWNED}-external-interface"
+_LOCAL_AREA_NETWORKS = f"{FOLDER}/{OWNED}-local-area-networks"
+
+_RECORD = "record:"
 
 
 class Ifupdown:
@@ -22,35 +24,64 @@ class Ifupdown:
     """
 
     name = "ifupdown"
-    folders = (_FOLDER,)
+    # The line of /etc/network/interfaces that this one understands in all its versions.
+    source = f"source {FOLDER}/*"
+    folders: tuple[str, ...] = (FOLDER,)
+    # All three read the same file; the program that `ifup` is in the end tells which one it is.
     question = Question(
         "ifupdown",
-        "if has ifquery; then ifquery --state; fi 2>/dev/null\n"
-        "grep -E '^[[:space:]]*source' /etc/network/interfaces 2>/dev/null",
+        f"""if has ifup; then
+    ifup=$(readlink -f "$(command -v ifup)"); echo "ifup: $ifup"
+    grep -E '^[[:space:]]*source' /etc/network/interfaces
+    echo {_RECORD}
+    case $ifup in
+    */ifupdown2/*)
+        # A second of Python for each question, where its record is there to be read.
+        folder=$(sed -n 's/^state_dir=//p' /etc/network/ifupdown2/ifupdown2.conf)
+        base64 "${{folder:-/var/tmp/network}}/ifstatenew"
+        ;;
+    *) ifquery --state ;;
+    esac
+fi 2>/dev/null""",
     )
-    looked_for = "`ifquery --state` lists it (ifupdown)"
+
+    @property
+    def looked_for(self) -> str:
+        return f"{self._record} lists it ({self.name})"
+
+    @property
+    def _record(self) -> str:
+        return "`ifquery --state`"
 
     def evidence(self, state: HostState, interface: str) -> str | None:
-        lines = self._answer(state)
-        held = any(line.partition("=")[0] == interface for line in lines if "=" in line)
-        return "`ifquery --state` lists it" if held else None
+        if _flavour(state) != self.name or interface not in self._up(_record(state)):
+            return None
+        return f"{self._record} lists it"
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
         del site
-        if not any(_includes(line) for line in self._answer(state)):
+        flavour = _flavour(state)
+        if flavour not in {None, self.name}:
+            yield f"`manager` is {self.name} in the inventory, and `ifup` is {flavour}'s"
+        elif not any(self._includes(line) for line in _sources(state)):
             yield (
-                f"/etc/network/interfaces doesn't read {_FOLDER}, where Culvert's files go: "
-                f"add the line `source {_FOLDER}/*`"
+                f"/etc/network/interfaces doesn't read {FOLDER}, where Culvert's files go: "
+                f"add the line `{self.source}`"
             )
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         del state
-        files = {
-            f"{_FOLDER}/{OWNED}-{end.interface}": File(
-                render("ifupdown/tunnel", end=end, prefix_length=PREFIX_LENGTH)
+        tunnels = {
+            f"{FOLDER}/{OWNED}-{end.interface}": File(
+                render(f"{self.name}/tunnel", end=end, prefix_length=PREFIX_LENGTH)
             )
             for end in site.ends
         }
+        return tunnels | self._additions(site)
+
+    def _additions(self, site: Site) -> dict[str, File]:
+        """The files that add to interfaces which are not Culvert's."""
+        files = {}
         if site.proxied or site.node.routed_here:
             files[_EXTERNAL_INTERFACE] = File(
                 render(
@@ -67,7 +98,7 @@ class Ifupdown:
         return files
 
     def defines(self, path: str) -> str | None:
-        prefix = f"{_FOLDER}/{OWNED}-"
+        prefix = f"{FOLDER}/{OWNED}-"
         if not path.startswith(prefix) or path in {_EXTERNAL_INTERFACE, _LOCAL_AREA_NETWORKS}:
             return None
         return path.removeprefix(prefix)
@@ -89,18 +120,41 @@ class Ifupdown:
         del site, state, changed
         return ()
 
-    def _answer(self, state: HostState) -> list[str]:
-        """Lines of `INTERFACE=STANZA` for what is up, and the lines by which others are read."""
-        return state.answers.get(self.question.name, "").splitlines()
+    def _up(self, record: str) -> Iterable[str]:
+        """The interfaces that the record has as up: lines of `INTERFACE=STANZA`."""
+        return [line.partition("=")[0] for line in record.splitlines()]
+
+    def _includes(self, line: str) -> bool:
+        """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""
+        keyword, *patterns = line.split()
+        sample = f"{FOLDER}/{OWNED}-sit-ipv6"
+        relative = [p if p.startswith("/") else f"/etc/network/{p}" for p in patterns]
+        if keyword == "source-directory":
+            return any(fnmatch(FOLDER, pattern.rstrip("/")) for pattern in relative)
+        return any(fnmatch(sample, pattern) for pattern in relative)
 
 
-def _includes(line: str) -> bool:
-    """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""
-    keyword, *patterns = line.split()
-    if keyword not in {"source", "source-directory"}:
-        return False
-    sample = f"{_FOLDER}/{OWNED}-sit-ipv6"
-    relative = [p if p.startswith("/") else f"/etc/network/{p}" for p in patterns]
-    if keyword == "source-directory":
-        return any(fnmatch(_FOLDER, pattern.rstrip("/")) for pattern in relative)
-    return any(fnmatch(sample, pattern) for pattern in relative)
+def _answer(state: HostState) -> tuple[str, str]:
+    """What comes before the record, and the record."""
+    before, _, record = state.answers.get(Ifupdown.question.name, "").partition(f"\n{_RECORD}")
+    return before, record.strip()
+
+
+def _record(state: HostState) -> str:
+    return _answer(state)[1]
+
+
+def _sources(state: HostState) -> list[str]:
+    return _answer(state)[0].splitlines()[1:]
+
+
+def _flavour(state: HostState) -> str | None:
+    """Which of the three `ifup` is, by the file that it is in the end; None where there is none."""
+    program = _answer(state)[0].partition("\n")[0].removeprefix("ifup: ")
+    if not program:
+        return None
+    if "/ifupdown2/" in program:
+        return "ifupdown2"
+    # One program under all names, called ifupdown in Debian 12 and ifupdown-ng after that.
+    is_ng = program.rpartition("/")[2] in {"ifupdown", "ifupdown-ng", "ifup-ng"}
+    return "ifupdown-ng" if is_ng else "ifupdown"

@@ -8,7 +8,7 @@ from tests.lab.access import port, ssh_command
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab
 from tests.lab.progress import say
-from tests.lab.topologies import BROKER, TOPOLOGIES
+from tests.lab.topologies import BROKER, TOPOLOGIES, table
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     ssh = commands.add_parser("ssh", help="open a shell, or run a command, as root on a machine")
     ssh.add_argument("machine")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="…")
+    commands.add_parser("support", help="print the README's table of what is supported")
     commands.add_parser("down", help="end the machines; images and first boots stay cached")
     return parser
 
@@ -39,6 +40,8 @@ def _run(arguments: argparse.Namespace) -> None:
             _print_status(lab)
         case "status":
             _print_status(lab)
+        case "support":
+            print(table())
         case "reset":
             lab.reset()
         case "save":

@@ -45,6 +45,7 @@ class Flavour:
     """
 
     name: str
+    title: str
     packages: tuple[str, ...]
     services: tuple[str, ...]
     files: Callable[[Machine], Files]
@@ -74,9 +75,13 @@ _UNMANAGED = {
 
 # --- ifupdown and its kin --------------------------------------------------------------------
 
+SOURCE = "source /etc/network/interfaces.d/*"
+
 
 def _interfaces(machine: Machine) -> Files:
-    head = "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n"
+    is_ng = machine.flavour == "ifupdown-ng"
+    source = "source-directory /etc/network/interfaces.d" if is_ng else SOURCE
+    head = f"{source}\n\nauto lo\niface lo inet loopback\n"
     text = head + "".join(
         f"\n{line}\n" if index == 0 else f"{line}\n"
         for number in range(len(machine.cards))
@@ -272,6 +277,7 @@ FLAVOURS = {
     for flavour in (
         Flavour(
             name="ifupdown",
+            title="ifupdown",
             packages=TOGETHER,
             services=("networking", "ifupdown-pre"),
             files=_interfaces,
@@ -280,6 +286,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="netplan",
+            title="netplan, with networkd and networkd-dispatcher",
             packages=TOGETHER,
             services=("networkd-dispatcher",),
             files=_netplan("networkd"),
@@ -288,6 +295,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="networkd",
+            title="systemd-networkd",
             packages=TOGETHER,
             services=(),
             files=_networkd,
@@ -296,6 +304,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="networkd-dispatcher",
+            title="systemd-networkd, with networkd-dispatcher",
             packages=TOGETHER,
             services=("networkd-dispatcher",),
             files=_networkd,
@@ -304,6 +313,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="networkmanager",
+            title="NetworkManager",
             packages=TOGETHER,
             services=("NetworkManager",),
             files=_networkmanager,
@@ -312,6 +322,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="netplan-networkmanager",
+            title="NetworkManager under netplan",
             packages=TOGETHER,
             services=("NetworkManager",),
             files=_netplan("NetworkManager"),
@@ -320,6 +331,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="ifupdown2",
+            title="ifupdown2",
             packages=("ifupdown2",),
             services=("networking",),
             files=_interfaces,
@@ -328,6 +340,7 @@ FLAVOURS = {
         ),
         Flavour(
             name="ifupdown-ng",
+            title="ifupdown-ng",
             packages=("ifupdown-ng",),
             services=("networking",),
             files=_interfaces,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.lab.access import SUDO_PASSWORD
 from tests.lab.cpio import File, archive
-from tests.lab.errors import LabError
+from tests.lab.errors import LabError, ReleaseError
 from tests.lab.flavours import BASE_PACKAGES, Recipe
 from tests.lab.places import cache
 from tests.lab.progress import say, step
@@ -128,7 +128,7 @@ def _build(recipe: Recipe) -> None:
         log = draft / "build.log"
         try:
             _run(install, log)
-        except LabError:
+        except ReleaseError:
             if "is expired" not in log.read_text(errors="replace"):
                 raise
             say(f"The index of {recipe.suite} has expired; it is used all the same.")
@@ -164,7 +164,7 @@ def _commands(recipe: Recipe, folder: Path) -> list[list[str]]:
             *(f"--customize-hook={SETUP}", recipe.suite, tar),
         ],
         ["genext2fs", "-B", "4096", "-b", str(DISK_BLOCKS), "-N", "65536", "-a", tar, raw],
-        ["tune2fs", "-j", "-O", "extents,dir_index,uninit_bg", raw],
+        ["tune2fs", "-j", "-O", "extents,dir_index,uninit_bg,filetype", raw],
         ["e2fsck", "-fy", raw],
         ["qemu-img", "convert", "-O", "qcow2", raw, disk],
     ]
@@ -180,7 +180,8 @@ def _run(command: list[str], log: Path) -> None:
     # e2fsck says 1 for "errors corrected": the new features, which it completes.
     if done.returncode > (1 if command[0] == "e2fsck" else 0):
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise LabError(f"{command[0]} failed; the end of {log}:\n{tail}")
+        kind = ReleaseError if "apt-get update --error-on=any" in tail else LabError
+        raise kind(f"{command[0]} failed; the end of {log}:\n{tail}")
 
 
 def _extract_boot_files(tar: tarfile.TarFile, image: Image) -> None:

@@ -1,7 +1,7 @@
 """Who stands where: stars around a machine `internet`, and networks behind clients.
 
 Each topology is a lab of its own, with the same addresses: a server and a client for each of two
-managers. The rows are also what the README says is supported.
+managers. The README's table of what is supported is made from the same rows.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from functools import cached_property
 from netaddr import IPNetwork
 
 from tests.lab.errors import LabError
+from tests.lab.flavours import FLAVOURS
 from tests.lab.machines import Address, Card, Machine, at_internet, last_of, mac, own_address
 
 
@@ -257,3 +258,20 @@ TOPOLOGIES = {
         ),
     )
 }
+
+
+def table() -> str:
+    """What is supported, as the README has it: a line for each row, in Markdown."""
+    lines = [
+        "| manager | Debian | the server's uplink | the client's uplink |",
+        "|---|---|---|---|",
+    ]
+    for topology in TOPOLOGIES.values():
+        for row in topology.rows:
+            release = f"{RELEASES[row.suite]} ({row.suite})"
+            cells = (FLAVOURS[row.flavour].title, release, str(row.server), str(row.client))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+RELEASES = {"bookworm": "12", "trixie": "13", "testing": "14 to be"}

@@ -10,7 +10,13 @@ from tasks.state import File
 from tests.samples import ROLES, bare, node
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-MODES = {"netplan": 0o600, "networkd-dispatcher": 0o755}
+MODES = {
+    "netplan": 0o600,
+    "networkd-dispatcher": 0o755,
+    "system-connections": 0o600,
+    "dispatcher.d": 0o755,
+    "if-up.d": 0o755,
+}
 
 
 def golden(manager: str, role: str) -> dict[str, File]:
@@ -19,7 +25,8 @@ def golden(manager: str, role: str) -> dict[str, File]:
     for file in root.rglob("*"):
         if file.is_file():
             path = Path("/") / file.relative_to(root)
-            files[str(path)] = File(file.read_text(), MODES.get(path.parts[2], 0o644))
+            mode = next((MODES[part] for part in path.parts if part in MODES), 0o644)
+            files[str(path)] = File(file.read_text(), mode)
     return files
 
 

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from tests import runs
+from tests.lab.errors import ReleaseError
 from tests.lab.lab import Lab
 from tests.lab.topologies import BROKER, Topology
 from tests.runs import Hosts, Run
@@ -22,6 +24,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
 
 
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """The table of what each manager lived through, with seconds, or how it ended."""
+    rows: dict[str, dict[str, str]] = {}
+    for outcome in ("passed", "failed", "skipped", "error"):
+        for report in terminalreporter.getreports(outcome):
+            found = dict(getattr(report, "user_properties", ()))
+            if "scenario" in found:
+                cells = rows.setdefault(found["host"], {})
+                seconds = found.get("seconds")
+                ended = f"{seconds:.0f} s" if outcome == "passed" else outcome.upper()
+                cells[found["scenario"]] = ended
+    if not rows:
+        return
+    titles = list(dict.fromkeys(title for cells in rows.values() for title in cells))
+    width = max(map(len, rows))
+    terminalreporter.section("what each manager lived through")
+    terminalreporter.line(f"{'':{width}}  {'  '.join(titles)}")
+    for host, cells in rows.items():
+        line = "  ".join(f"{cells.get(title, ''):>{len(title)}}" for title in titles)
+        terminalreporter.line(f"{host:{width}}  {line}")
+
+
 class Labs:
     """The labs of all topologies, of which one is up at a time, and what is known of that one."""
 
@@ -35,8 +59,14 @@ class Labs:
         """The lab of a topology; another one goes down for it."""
         if self._lab is None or self._lab.topology != topology:
             self.down()
-            self._lab = Lab(topology)
-            self._was_up = not self._lab.up()
+            lab = Lab(topology)
+            try:
+                self._was_up = not lab.up()
+            except ReleaseError as error:
+                if topology is BROKER:
+                    raise
+                pytest.skip(f"{topology.name}: a release can't be had: {error}")
+            self._lab = lab
             self._lab.reset()
             self._bare, self._deployments = {}, {}
         return self._lab

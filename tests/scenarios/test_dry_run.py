@@ -4,12 +4,15 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
+
 from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import inventory
 from tests.scenarios.observation import Observation, differences, observe_all
 
 
+@pytest.mark.quick
 def test_the_run_does_what_the_dry_run_said_and_no_more(lab: Lab, tmp_path: Path) -> None:
     hosts = inventory("broker")
     before = observe_all(lab)

@@ -4,6 +4,7 @@ All hosts of a topology go through a scenario at once; each is then looked at in
 """
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tests.lab.errors import LabError
 from tests.lab.flavours import FLAVOURS
 from tests.lab.lab import Lab
 from tests.lab.machines import Machine
-from tests.lab.topologies import TOPOLOGIES, Topology
+from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
 from tests.runs import Hosts, Run
 from tests.scenarios.cases import connected, straight, tunnels
 from tests.scenarios.conftest import Labs
@@ -40,6 +41,7 @@ class Stage:
     run: Run
     bare: dict[str, Observation]
     troubles: dict[str, LabError] = field(default_factory=dict)
+    seconds: float = 0
 
     def deploy(self, hosts: Hosts, task: str = "deploy.py") -> None:
         """Run a task on an inventory."""
@@ -159,17 +161,18 @@ class Scenario:
     title: str
     act: Callable[[Stage], None]
     check: Callable[[Stage, str], None]
+    is_quick: bool = False
 
 
 SCENARIOS = (
-    Scenario("first deploy", first_deploy, is_proven),
-    Scenario("unchanged re-run", unchanged_run, is_unchanged),
+    Scenario("first deploy", first_deploy, is_proven, is_quick=True),
+    Scenario("unchanged re-run", unchanged_run, is_unchanged, is_quick=True),
     Scenario("reboot", reboot, flows),
-    Scenario("cable pulled", cable_pulled, flows),
+    Scenario("cable pulled", cable_pulled, flows, is_quick=True),
     Scenario("manager applies", applied, flows),
     Scenario("manager restarts", restarted, flows),
     Scenario("ends move", moved, is_proven),
-    Scenario("removed", removed, is_as_before),
+    Scenario("removed", removed, is_as_before, is_quick=True),
 )
 
 
@@ -181,6 +184,7 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     def stage(topology: Topology, scenario: Scenario) -> Stage:
         key = (topology.name, scenario.title)
         if key not in last:
+            start = time.monotonic()
             last.clear()
             lab = labs.up(topology)
             bare = labs.bare()
@@ -189,6 +193,7 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
             run = labs.deployed("straight", hosts, folder)
             found = Stage(lab, topology, folder, hosts, run, bare)
             scenario.act(found)
+            found.seconds = time.monotonic() - start
             last[key] = found
         return last[key]
 
@@ -198,16 +203,28 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 @pytest.mark.parametrize(
     ("topology", "scenario", "host"),
     [
-        pytest.param(topology, scenario, host, id=f"{host}-{scenario.title.replace(' ', '-')}")
+        pytest.param(
+            *(topology, scenario, host),
+            id=f"{host}-{scenario.title.replace(' ', '-')}",
+            marks=[pytest.mark.quick] if topology is BROKER and scenario.is_quick else [],
+        )
         for topology in TOPOLOGIES.values()
         for scenario in SCENARIOS
         for host in topology.names
     ],
 )
 def test_a_host_lives_through(
-    stages: Callable[..., Stage], topology: Topology, scenario: Scenario, host: str
+    stages: Callable[..., Stage],
+    topology: Topology,
+    scenario: Scenario,
+    host: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    record_property("host", host)
+    record_property("scenario", scenario.title)
     stage = stages(topology, scenario)
+    start = time.monotonic()
     if host in stage.troubles:
         raise stage.troubles[host]
     scenario.check(stage, host)
+    record_property("seconds", stage.seconds + time.monotonic() - start)

@@ -1,0 +1,49 @@
+"""What each manager makes of its own answer."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks import managers
+from tasks.plan import plan
+from tasks.state import UnreadableStateError
+from tests.samples import answers, bare, ifupdown, ifupdown2, node
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_a_manager_holds_what_its_answer_names_and_no_more(manager: str) -> None:
+    found = managers.by_name(manager)
+    state = replace(bare(manager, "client"), answers=answers(manager, "eth0", "eth0.7"))
+    for interface in ("eth0", "eth0.7"):
+        assert found.evidence(state, interface)
+    for interface in ("eth", "eth1", "x"):
+        assert found.evidence(state, interface) is None
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_no_manager_takes_what_another_one_holds(manager: str) -> None:
+    state = bare(manager, "client")
+    holders = [each.name for each in managers.MANAGERS if each.evidence(state, "eth0")]
+    assert holders == [manager]
+
+
+@pytest.mark.parametrize(
+    ("program", "flavour"),
+    [
+        ("/usr/sbin/ifup", "ifupdown"),
+        ("/sbin/ifup", "ifupdown"),
+        ("/usr/sbin/ifupdown", "ifupdown-ng"),
+        ("/usr/sbin/ifupdown-ng", "ifupdown-ng"),
+    ],
+)
+def test_the_program_tells_which_ifupdown_it_is(program: str, flavour: str) -> None:
+    answer = ifupdown(["eth0"], program=program)
+    state = replace(bare("ifupdown", "client"), answers={"ifupdown": answer})
+    assert plan(node("client"), state).grounds.startswith(f"{flavour} holds eth0: ")
+
+
+def test_a_record_of_ifupdown2_that_is_cut_off_is_an_error_for_people() -> None:
+    whole = ifupdown2(["eth0"])
+    state = replace(bare("ifupdown2", "client"), answers={"ifupdown": whole[:-20]})
+    with pytest.raises(UnreadableStateError, match="unexpected form"):
+        plan(node("client"), state)

@@ -40,12 +40,13 @@ SERVICES = ("networking", "ifupdown-pre", "networkd-dispatcher", "NetworkManager
 class Flavour:
     """One network manager in charge, and how it is told a machine's cards.
 
-    `apply` are the commands by which people have it go over an interface again, `restart` restarts
-    it; `{interface}` stands for the external one.
+    `manager` is what Culvert takes it for. `apply` are the commands by which people have it go over
+    an interface again, `restart` restarts it; `{interface}` stands for the external one.
     """
 
     name: str
     title: str
+    manager: str
     packages: tuple[str, ...]
     services: tuple[str, ...]
     files: Callable[[Machine], Files]
@@ -87,7 +88,15 @@ def _interfaces(machine: Machine) -> Files:
         for number in range(len(machine.cards))
         for index, line in enumerate(_stanzas(machine, number))
     )
-    return {"etc/network/interfaces": File.of(text)}
+    return {"etc/network/interfaces": File.of(text), **_PATIENCE}
+
+
+# Stopping takes longer than the units' 30 s where every process that is started takes a tenth.
+_PATIENCE = {
+    "etc/systemd/system/networking.service.d/lab.conf": File.of(
+        "[Service]\nTimeoutStopSec=300\nTimeoutStartSec=600\n"
+    )
+}
 
 
 def _stanzas(machine: Machine, number: int) -> Iterator[str]:
@@ -278,6 +287,7 @@ FLAVOURS = {
         Flavour(
             name="ifupdown",
             title="ifupdown",
+            manager="ifupdown",
             packages=TOGETHER,
             services=("networking", "ifupdown-pre"),
             files=_interfaces,
@@ -287,6 +297,7 @@ FLAVOURS = {
         Flavour(
             name="netplan",
             title="netplan, with networkd and networkd-dispatcher",
+            manager="netplan",
             packages=TOGETHER,
             services=("networkd-dispatcher",),
             files=_netplan("networkd"),
@@ -296,6 +307,7 @@ FLAVOURS = {
         Flavour(
             name="networkd",
             title="systemd-networkd",
+            manager="networkd",
             packages=TOGETHER,
             services=(),
             files=_networkd,
@@ -305,6 +317,7 @@ FLAVOURS = {
         Flavour(
             name="networkd-dispatcher",
             title="systemd-networkd, with networkd-dispatcher",
+            manager="networkd",
             packages=TOGETHER,
             services=("networkd-dispatcher",),
             files=_networkd,
@@ -314,6 +327,7 @@ FLAVOURS = {
         Flavour(
             name="networkmanager",
             title="NetworkManager",
+            manager="networkmanager",
             packages=TOGETHER,
             services=("NetworkManager",),
             files=_networkmanager,
@@ -323,6 +337,7 @@ FLAVOURS = {
         Flavour(
             name="netplan-networkmanager",
             title="NetworkManager under netplan",
+            manager="networkmanager",
             packages=TOGETHER,
             services=("NetworkManager",),
             files=_netplan("NetworkManager"),
@@ -332,6 +347,7 @@ FLAVOURS = {
         Flavour(
             name="ifupdown2",
             title="ifupdown2",
+            manager="ifupdown2",
             packages=("ifupdown2",),
             services=("networking",),
             files=_interfaces,
@@ -341,6 +357,7 @@ FLAVOURS = {
         Flavour(
             name="ifupdown-ng",
             title="ifupdown-ng",
+            manager="ifupdown-ng",
             packages=("ifupdown-ng",),
             services=("networking",),
             files=_interfaces,

@@ -14,7 +14,7 @@ iface far inet6 static
     pre-up ip link add far type dummy
 """
 
-ADVERTISED_SECONDS = 30
+ADVERTISED_SECONDS = 15
 """The lifetime of a default route that is learned from here, which tests outlive."""
 
 
@@ -51,7 +51,7 @@ def _leases(interface: str, router: str, leased: str) -> str:
 def _advertisements(interface: str) -> str:
     return (
         f"interface {interface} {{\n    AdvSendAdvert on;\n    MinRtrAdvInterval 3;\n"
-        f"    MaxRtrAdvInterval 10;\n    AdvDefaultLifetime {ADVERTISED_SECONDS};\n"
+        f"    MaxRtrAdvInterval 4;\n    AdvDefaultLifetime {ADVERTISED_SECONDS};\n"
         "    prefix ::/64 {};\n};\n"
     )
 

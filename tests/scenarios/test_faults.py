@@ -107,6 +107,8 @@ def test_a_broken_path_fails_verification_with_what_was_expected(
     working = runs.run(tmp_path, inventory("straight"), "tasks.verify.verify", "-y")
     assert working.status == 0, working.output
     assert "expected" not in working.stderr
+    assert "(ifupdown holds eth0: `ifquery --state` lists it)" in working.stderr
+    assert "(netplan holds eth0: networkd has it configured from /run/systemd" in working.stderr
     running_lab.machine("internet").run(
         "nft 'add table ip broken; add chain ip broken f { type filter hook forward priority 0; };"
         " add rule ip broken f ip protocol 41 ip saddr { 203.0.113.0/25 } drop'"

@@ -143,8 +143,10 @@ def is_proven(stage: Stage, host: str) -> None:
 
 
 def is_unchanged(stage: Stage, host: str) -> None:
-    lines = stage.said_of(host)
-    assert any(line.startswith("nothing to change ") for line in lines), stage.run.output
+    """The run said so, and which manager it found."""
+    manager = FLAVOURS[stage.topology.machine(host).flavour].manager
+    expected = f"nothing to change ({manager} holds "
+    assert any(line.startswith(expected) for line in stage.said_of(host)), stage.run.output
     is_proven(stage, host)
 
 

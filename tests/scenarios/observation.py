@@ -97,6 +97,9 @@ def _lasting(entry: Any) -> Any:
 
 
 _VOLATILE = {"expires", "valid_life_time", "preferred_life_time"}
+# A bridge's, and its ports'.
+_VOLATILE |= {"hello_timer", "tcn_timer", "topology_change_timer", "gc_timer"}
+_VOLATILE |= {"message_age_timer", "forward_delay_timer", "hold_timer"}
 
 
 def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:

@@ -8,11 +8,15 @@ from tests.lab.machines import Address, Card, Machine
 
 Files = Mapping[str, File]
 
+DEBIAN_KERNEL = "linux-image-cloud-amd64"
+KERNELS = {"noble": "linux-image-virtual"}
+"""Of suites that call theirs otherwise: Ubuntu's."""
+
 BASE_PACKAGES = [
     "systemd-sysv",
     "udev",
     "dbus",
-    "linux-image-cloud-amd64",
+    DEBIAN_KERNEL,
     "kmod",
     "procps",
     "netbase",
@@ -377,6 +381,13 @@ class Recipe:
 
     suite: str
     packages: tuple[str, ...]
+
+    @property
+    def all_packages(self) -> list[str]:
+        """With those that every machine has."""
+        kernel = KERNELS.get(self.suite, DEBIAN_KERNEL)
+        base = [kernel if each == DEBIAN_KERNEL else each for each in BASE_PACKAGES]
+        return [*base, *self.packages]
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.lab.access import SUDO_PASSWORD
 from tests.lab.cpio import File, archive
 from tests.lab.errors import LabError, ReleaseError
-from tests.lab.flavours import BASE_PACKAGES, Recipe
+from tests.lab.flavours import Recipe
 from tests.lab.places import cache
 from tests.lab.progress import say, step
 
@@ -154,7 +154,7 @@ def _draft(folder: Path) -> Iterator[Path]:
 def _commands(recipe: Recipe, folder: Path) -> list[list[str]]:
     """The commands that turn packages into a disk."""
     tar, raw, disk = (str(folder / name) for name in ("root.tar", "root.img", "root.qcow2"))
-    packages = ",".join([*BASE_PACKAGES, *recipe.packages])
+    packages = ",".join(recipe.all_packages)
     return [
         [
             *("mmdebstrap", "--variant=minbase", "--format=tar", f"--include={packages}"),

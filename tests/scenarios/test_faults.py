@@ -76,6 +76,16 @@ def test_a_client_in_trouble_fails_alone_and_stays_as_it_was(
             assert_traffic(lab, case)
 
 
+def test_a_manager_that_the_inventory_names_is_believed(lab: Lab, tmp_path: Path) -> None:
+    lab.machine(IFUPDOWN.client).run(UNKNOWN_MANAGER[0])
+    hosts = inventory("straight")
+    dict(hosts)[IFUPDOWN.client]["tunnel"]["manager"] = "ifupdown"
+    done = runs.run(tmp_path, hosts, "deploy.py", "-y")
+    assert done.status == 0, done.output
+    assert "(ifupdown holds eth0: named in the inventory)" in done.stderr
+    assert_traffic(lab, IFUPDOWN)
+
+
 def test_an_unreachable_server_leaves_its_client_as_it_was(lab: Lab, tmp_path: Path) -> None:
     before = observe(lab.machine(IFUPDOWN.client))
     hosts = inventory("straight")

@@ -283,6 +283,7 @@ _RESTART_IFUPDOWN = "systemctl restart networking"
 _RECONFIGURE = ("networkctl reload", "networkctl reconfigure {interface}")
 _RESTART_NETWORKD = "systemctl restart systemd-networkd"
 _REAPPLY = ("nmcli connection reload", "nmcli device reapply {interface}")
+_UNTIL_IT_RUNS = "timeout 60 sh -c 'until nmcli general; do sleep 1; done' >/dev/null 2>&1"
 _RESTART_NETWORKMANAGER = "systemctl restart NetworkManager"
 
 FLAVOURS = {
@@ -345,7 +346,8 @@ FLAVOURS = {
             packages=TOGETHER,
             services=("NetworkManager",),
             files=_netplan("NetworkManager"),
-            apply=("netplan apply", *_REAPPLY),
+            # Which restarts NetworkManager, and doesn't wait for it.
+            apply=(f"netplan apply; {_UNTIL_IT_RUNS}", *_REAPPLY),
             restart=_RESTART_NETWORKMANAGER,
         ),
         Flavour(

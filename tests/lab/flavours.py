@@ -92,7 +92,9 @@ def _interfaces(machine: Machine) -> Files:
         for number in range(len(machine.cards))
         for index, line in enumerate(_stanzas(machine, number))
     )
-    return {"etc/network/interfaces": File.of(text), **_PATIENCE}
+    # So that the folder is there, which ifupdown-ng's package doesn't bring.
+    folder = {"etc/network/interfaces.d/lab": File.of("")}
+    return {"etc/network/interfaces": File.of(text), **folder, **_PATIENCE}
 
 
 # Stopping takes longer than the units' 30 s where every process that is started takes a tenth.

@@ -122,7 +122,9 @@ class Qemu:
 
     @staticmethod
     def _device(name: str, mac: str, slot: int) -> Iterator[str]:
-        yield from ("-device", f"virtio-net-pci,netdev={name},mac={mac},romfile=,addr={slot:#x}")
+        # A card that sorts VLANs out itself forgets which it takes when a snapshot is loaded.
+        options = f"mac={mac},addr={slot:#x},romfile=,ctrl_vlan=off"
+        yield from ("-device", f"virtio-net-pci,netdev={name},{options}")
 
     def start(self, accelerator: str, snapshot: str | None = None) -> None:
         """Start the process, from a snapshot or from power-on; it outlives this program."""

@@ -55,5 +55,8 @@ class Netplan(Networkd):
         path = f"{_FOLDER}/{OWNED}-{end.interface}.yaml"
         return {path: File(render("netplan/tunnel.yaml", end=end), mode=0o600)}
 
+    def _network_name(self, end: End) -> str:
+        return f"{GENERATED.rpartition('/')[2]}{end.interface}.network"
+
     def _is_mine(self, network_file: str) -> bool:
         return network_file.startswith(GENERATED)

@@ -1,6 +1,7 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from tasks import kernel
 from tasks.changes import Step
@@ -30,12 +31,17 @@ class Networkd:
     name = "networkd"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
     # What `networkctl list` reads, too: networkd itself answers only where it has reached D-Bus.
+    # And what the host's own files are for.
     question = Question(
         "networkd",
-        "if has networkctl && systemctl --quiet is-active systemd-networkd 2>/dev/null; then\n"
-        "    grep -H '' /sys/class/net/*/ifindex\n"
-        "    grep -HE '^(ADMIN_STATE|NETWORK_FILE)=' /run/systemd/netif/links/* 2>/dev/null\n"
-        "fi",
+        r"""if has networkctl && systemctl --quiet is-active systemd-networkd; then
+    grep -H '' /sys/class/net/*/ifindex
+    grep -HE '^(ADMIN_STATE|NETWORK_FILE)=' /run/systemd/netif/links/*
+    for folder in /etc /run /usr/lib; do
+        awk '/^\[/ { matching = /^\[Match\]/ } matching && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
+            ' $folder/systemd/network/*.network
+    done
+fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"
 
@@ -47,6 +53,15 @@ class Networkd:
         return f"networkd has it {status} from {file}"
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        for end in site.ends:
+            own = self._network_name(end)
+            for file, criteria in self._criteria(state).items():
+                name = file.rpartition("/")[2]
+                if name < own and not name.startswith(OWNED) and _matches(criteria, end.interface):
+                    yield (
+                        f"{file} is for {end.interface} too, and networkd reads it before {own}: "
+                        "have its [Match] leave that interface out, or rename it"
+                    )
         added = site.proxied or site.node.routed_here
         if added and self._network_file(site.external_interface, state) is None:
             yield (
@@ -107,6 +122,10 @@ class Networkd:
             for kind in ("netdev", "network")
         }
 
+    def _network_name(self, end: End) -> str:
+        """How the file is called from which networkd has a tunnel's addresses."""
+        return f"{OWNED}-{end.interface}.network"
+
     def _is_mine(self, network_file: str) -> bool:
         return not network_file.startswith(GENERATED)
 
@@ -124,10 +143,20 @@ class Networkd:
             *_, name, last = path.split("/")
             if last == "ifindex":
                 names[value] = name
-            else:
+            elif last.isdecimal():
                 key, _, text = value.partition("=")
                 kept.setdefault(last, {})[key] = text
         return {names[index]: keys for index, keys in kept.items() if index in names}
+
+    def _criteria(self, state: HostState) -> dict[str, dict[str, str]]:
+        """The [Match] section of each of the host's files, by its path."""
+        found: dict[str, dict[str, str]] = {}
+        for line in state.answers.get(self.question.name, "").splitlines():
+            path, _, setting = line.partition(":")
+            if path.endswith(".network"):
+                key, _, value = setting.partition("=")
+                found.setdefault(path, {})[key.strip()] = value.strip()
+        return found
 
     def _drop_in(self, interface: str, state: HostState) -> str:
         # Called after the file, which need not be called after the interface: netplan's is called
@@ -135,6 +164,19 @@ class Networkd:
         file = self._network_file(interface, state)
         assert file is not None, interface
         return f"{_FOLDER}/{file.rpartition('/')[2]}.d/{OWNED}.conf"
+
+
+def _matches(criteria: dict[str, str], interface: str) -> bool:
+    """Whether a [Match] section holds for a tunnel; of other keys than these, none does."""
+    values = {"Name": interface, "Type": "sit", "Kind": "sit"}
+    return all(key in values and _fits(values[key], text) for key, text in criteria.items())
+
+
+def _fits(value: str, patterns: str) -> bool:
+    """systemd.network(5): patterns with spaces between; a `!` before them all inverts them."""
+    is_inverted = patterns.startswith("!")
+    words = patterns.removeprefix("!").split()
+    return any(fnmatchcase(value, word) for word in words) != is_inverted
 
 
 def _has_dispatcher(state: HostState) -> bool:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from tasks import managers
+from tasks.obstacles import ObstacleError
 from tasks.plan import plan
 from tasks.state import UnreadableStateError
-from tests.samples import answers, bare, ifupdown, ifupdown2, node
+from tests.samples import answers, bare, ifupdown, ifupdown2, networkd, node
 
 
 @pytest.mark.parametrize("manager", managers.NAMES)
@@ -25,6 +26,37 @@ def test_no_manager_takes_what_another_one_holds(manager: str) -> None:
     state = bare(manager, "client")
     holders = [each.name for each in managers.MANAGERS if each.evidence(state, "eth0")]
     assert holders == [manager]
+
+
+@pytest.mark.parametrize(
+    ("file", "criteria", "is_in_the_way"),
+    [
+        ("/etc/systemd/network/20-all.network", "Name=*", True),
+        ("/usr/lib/systemd/network/50-x.network", "Name=eth* sit-*", True),
+        ("/etc/systemd/network/20-x.network", "Name=!eth0 lo", True),
+        ("/etc/systemd/network/20-x.network", "Type=sit", True),
+        ("/etc/systemd/network/20-x.network", "Name=*\nType=ether", False),
+        ("/etc/systemd/network/20-x.network", "Name=*\nMACAddress=00:00:5e:00:53:01", False),
+        ("/etc/systemd/network/20-x.network", "Name=eth0", False),
+        ("/etc/systemd/network/20-x.network", "Name=!sit-*", False),
+        ("/usr/lib/systemd/network/80-all.network", "Name=*", False),
+    ],
+)
+def test_a_file_that_takes_the_tunnel_from_networkd_is_in_the_way(
+    file: str, criteria: str, is_in_the_way: bool
+) -> None:
+    lines = [f"{file}:{line}" for line in criteria.splitlines()]
+    answer = "\n".join([networkd({"eth0": "/etc/systemd/network/eth0.network"}), *lines])
+    state = replace(bare("networkd", "client"), answers={"networkd": answer})
+    if not is_in_the_way:
+        assert plan(node("client"), state).changes
+        return
+    with pytest.raises(ObstacleError) as caught:
+        plan(node("client"), state)
+    assert caught.value.sentences == (
+        f"{file} is for sit-ipv6 too, and networkd reads it before 60-culvert-sit-ipv6.network: "
+        "have its [Match] leave that interface out, or rename it",
+    )
 
 
 @pytest.mark.parametrize(

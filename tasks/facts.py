@@ -13,11 +13,13 @@ from tasks.state import HostState, UnreadableStateError
 
 
 class ScriptOutput(FactBase[str]):
-    """What a shell script prints; None where it failed or the host is gone."""
+    """What a shell script prints that comes on standard input; None where it failed."""
 
     @override
-    def command(self, script: str) -> str:
-        return script
+    def command(self) -> str:
+        # As an argument it would have to pass through the user's own shell, which may be csh, and
+        # could not be longer than 128 KiB (MAX_ARG_STRLEN).
+        return "sh -s"
 
 
 def run(host: Host, script: str) -> str | None:
@@ -26,7 +28,7 @@ def run(host: Host, script: str) -> str | None:
     pyinfra has then said why, and counts the host as failed.
     """
     _send_at_once(host)
-    output: str | None = host.get_fact(ScriptOutput, script=script)
+    output: str | None = host.get_fact(ScriptOutput, _stdin=script)
     return output
 
 

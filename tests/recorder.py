@@ -19,13 +19,13 @@ from tests import samples
 
 def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, CommandOutput]:
     """One exec: what kind it is, whether it succeeds and what it prints."""
-    stdin = arguments.get("_stdin")
-    text = str(command)
+    text = str(arguments.get("_stdin"))
+    assert str(command) == "sh -s", command
     # A script turns a bare host into a deployed one, and the other way round.
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
     if state.OWNED in text and "@@ culvert" in text:
         kind, lines = "read", [f"{'deployed' if deployed else 'bare'} {self.host.data.sample}"]
-    elif isinstance(stdin, str) and stdin.startswith("main()"):
+    elif text.startswith("main()"):
         kind, lines = "change", ["it broke"]
         changed.add(self.host.name)
     elif "reach()" in text:

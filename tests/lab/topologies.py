@@ -230,32 +230,6 @@ TOPOLOGIES = {
                 Row("ifupdown-ng", "bookworm", server=Uplink(link_local_gateway=True)),
             ),
         ),
-        Topology(
-            "trixie",
-            (
-                Row(
-                    *("ifupdown", "trixie"),
-                    server=Uplink(advertised=True, hotplug=True),
-                    client=Uplink(dhcp=True, hotplug=True),
-                ),
-                Row(
-                    *("netplan", "trixie"),
-                    server=Uplink(link_local_gateway=True),
-                    client=Uplink(vlan=100),
-                ),
-            ),
-        ),
-        Topology(
-            "testing",
-            (
-                Row(
-                    *("networkd", "testing"),
-                    server=Uplink(vlan=100),
-                    client=Uplink(predictable_names=True),
-                ),
-                Row("ifupdown", "testing"),
-            ),
-        ),
     )
 }
 

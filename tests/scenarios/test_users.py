@@ -22,8 +22,9 @@ def test_every_kind_of_user_deploys_and_verifies(lab: Lab, tmp_path: Path) -> No
     """Sudo with and without a password, tcsh, a greeting in .bashrc, German, and no Python."""
     for name in WITHOUT_PYTHON:
         lab.machine(name).run("rm -f /usr/bin/python3*; ! command -v python3")
-    german = lab.machine(NAMES[list(SUDO).index("greta")]).session("greta")
-    assert "Datei oder Verzeichnis nicht gefunden" in german.run("ls /none", check=False).stderr
+    greeted = lab.machine(NAMES[list(SUDO).index("greta")])
+    answer = greeted.run("sudo -u greta bash -c '. ~greta/.bashrc; ls /none'", check=False)
+    assert "Datei oder Verzeichnis nicht gefunden" in answer.stderr
     hosts = entered_by_all()
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 0, done.output

@@ -230,6 +230,21 @@ TOPOLOGIES = {
                 Row("ifupdown-ng", "bookworm", server=Uplink(link_local_gateway=True)),
             ),
         ),
+        Topology(
+            "trixie",
+            (
+                Row(
+                    *("ifupdown", "trixie"),
+                    server=Uplink(advertised=True, hotplug=True),
+                    client=Uplink(dhcp=True, hotplug=True),
+                ),
+                Row(
+                    *("netplan", "trixie"),
+                    server=Uplink(link_local_gateway=True),
+                    client=Uplink(vlan=100),
+                ),
+            ),
+        ),
     )
 }
 
@@ -248,4 +263,4 @@ def table() -> str:
     return "\n".join(lines)
 
 
-RELEASES = {"bookworm": "12", "trixie": "13", "testing": "14 to be"}
+RELEASES = {"bookworm": "12", "trixie": "13"}

@@ -1,4 +1,5 @@
-# `make setup` prepares, `make check` is quick, `make test` runs everything, `make test-quick` a few scenarios, `make demo` shows it.
+# `make setup` prepares, `make check` is quick, `make test` runs everything, `make test-quick` a few
+# scenarios, `make demo` shows it.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap=mmdebstrap \

@@ -160,6 +160,13 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
     (
         "networkmanager",
         "server",
+        lambda state: replace(state, routes=(Route("default", "fe80::1", "eth0", "ra", 1024),)),
+        "NetworkManager leaves the IPv6 of eth0 to the kernel, which it must not where the host "
+        "forwards: have it learn that itself (`ipv6.method` auto, with netplan `dhcp6: true`)",
+    ),
+    (
+        "networkmanager",
+        "server",
         lambda state: replace(
             state,
             answers={"networkmanager": networkmanager(["eth0"]).replace(" enabled", " disabled")},

@@ -53,6 +53,15 @@ fi 2>/dev/null""",
                 "it, or name another `manager`"
             )
             return
+        external = site.external_interface
+        if site.node.forwards and _is_learned_by_kernel(external, state):
+            # Where netplan stops NetworkManager for a while, the kernel gives the interface an
+            # address; NetworkManager then takes it for somebody else's, and leaves out its IPv4.
+            yield (
+                f"NetworkManager leaves the IPv6 of {external} to the kernel, which it must not "
+                "where the host forwards: have it learn that itself (`ipv6.method` auto, with "
+                "netplan `dhcp6: true`)"
+            )
         if _in_script(site) and f"{_DISPATCHER_IS}enabled" not in answer.splitlines():
             yield (
                 f"{_DISPATCHER_UNIT} is not enabled, so nothing would keep forwarding on: run "
@@ -129,6 +138,17 @@ def _devices(state: HostState) -> dict[str, tuple[str, str]]:
             device, status, connection = (re.sub(r"\\(.)", r"\1", value) for value in values)
             found[device] = (status, connection)
     return found
+
+
+# Of a default route that the kernel learned (IP6_RT_PRIO_USER); NetworkManager's own are preferred.
+_LEARNED_METRIC = 1024
+
+
+def _is_learned_by_kernel(interface: str, state: HostState) -> bool:
+    return any(
+        (route.device, route.protocol, route.metric) == (interface, "ra", _LEARNED_METRIC)
+        for route in state.default_routes()
+    )
 
 
 def _profile(interface: str) -> str:

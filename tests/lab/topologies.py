@@ -220,7 +220,7 @@ TOPOLOGIES = {
                     server=Uplink(separate=True),
                     client=Uplink(dhcp=True),
                 ),
-                Row("netplan-networkmanager", "trixie", server=Uplink(advertised=True)),
+                Row("netplan-networkmanager", "trixie"),
             ),
         ),
         Topology(

@@ -27,8 +27,10 @@ MEMORY = 320
 # tsc=unstable: QEMU never turns an emulated TSC back (cpu_get_ticks()), so a machine that is put
 # back to a snapshot would see its clock leap ahead by all that it has forgotten, and systemd would
 # kill and restart networkd for having been silent.
+# norandmaps: QEMU keeps what it has translated by address. Where every process has its libraries
+# elsewhere, it translates them anew for each: /bin/true takes 27 ms then, and 9 ms without.
 KERNEL_ARGUMENTS = (
-    "console=ttyS0 quiet mitigations=off nokaslr audit=0 apparmor=0 "
+    "console=ttyS0 quiet mitigations=off nokaslr norandmaps audit=0 lsm=capability "
     "random.trust_cpu=on init_on_alloc=0 systemd.show_status=no tsc=unstable"
 )
 

@@ -130,7 +130,8 @@ def ifupdown2(interfaces: Iterable[str], source: str = "source /etc/network/inte
 def networkmanager(interfaces: Iterable[str], status: str = "connected") -> str:
     """NetworkManager's answer for interfaces, each with a connection."""
     lines = [f"{name}:{status}:Wired\\: {name}" for name in interfaces]
-    return "\n".join([*lines, "lo:connected (externally):lo", "dispatcher: enabled"])
+    rest = ["lo:connected (externally):lo", "version: nmcli tool, version 1.42.4"]
+    return "\n".join([*lines, *rest, "dispatcher: enabled"])
 
 
 _ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {

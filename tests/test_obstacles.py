@@ -175,6 +175,15 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "run `systemctl enable NetworkManager-dispatcher.service`",
     ),
     (
+        "networkmanager",
+        "client",
+        lambda state: replace(
+            state, answers={"networkmanager": networkmanager(["eth0"]).replace("1.42.4", "1.30.6")}
+        ),
+        "NetworkManager 1.30 is too old, since nothing could look at a new connection before it is "
+        "in its place: 1.38 or later is needed",
+    ),
+    (
         "ifupdown",
         "client",
         lambda state: replace(

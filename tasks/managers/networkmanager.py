@@ -17,6 +17,9 @@ _HOOKS = "/etc/NetworkManager/dispatcher.d"
 _DISPATCHER = f"{_HOOKS}/{OWNED}"
 _DISPATCHER_UNIT = "NetworkManager-dispatcher.service"
 _DISPATCHER_IS = "dispatcher: "
+_VERSION_IS = "version: "
+# Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
+_NEEDED = (1, 38)
 
 
 class NetworkManager:
@@ -32,6 +35,7 @@ class NetworkManager:
         "networkmanager",
         f"""if has nmcli && systemctl --quiet is-active NetworkManager 2>/dev/null; then
     nmcli --terse --fields DEVICE,STATE,CONNECTION device
+    echo {_VERSION_IS}"$(nmcli --version)"
     echo {_DISPATCHER_IS}"$(systemctl is-enabled {_DISPATCHER_UNIT})"
 fi 2>/dev/null""",
     )
@@ -53,6 +57,12 @@ fi 2>/dev/null""",
                 "it, or name another `manager`"
             )
             return
+        version = re.search(rf"^{_VERSION_IS}.* (\d+)\.(\d+)", answer, re.MULTILINE)
+        if version and (found := tuple(map(int, version.groups()))) < _NEEDED:
+            yield (
+                f"NetworkManager {_dotted(found)} is too old, since nothing could look at a new "
+                f"connection before it is in its place: {_dotted(_NEEDED)} or later is needed"
+            )
         external = site.external_interface
         if site.node.forwards and _is_learned_by_kernel(external, state):
             # Where netplan stops NetworkManager for a while, the kernel gives the interface an
@@ -126,6 +136,10 @@ fi 2>/dev/null""",
             if interface in kept:
                 load = _load(interface)
                 yield Step((f" run: {load}",), (load,))
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _devices(state: HostState) -> dict[str, tuple[str, str]]:

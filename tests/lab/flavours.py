@@ -160,7 +160,7 @@ def _netplan(renderer: str) -> Callable[[Machine], Files]:
         ethernets, others = "", {"bridges": "", "vlans": ""}
         for number, card in enumerate(machine.cards):
             name, interface = machine.card_name(number), machine.interface(number)
-            settings = "".join(f"      {line}\n" for line in _settings(card))
+            settings = "".join(f"      {line}\n" for line in _settings(card, renderer))
             if interface == name:
                 ethernets += f"    {name}:\n{settings}"
                 continue
@@ -178,8 +178,13 @@ def _netplan(renderer: str) -> Callable[[Machine], Files]:
     return files
 
 
-def _settings(card: Card) -> Iterator[str]:
-    yield f"accept-ra: {'true' if card.advertised else 'false'}"
+def _settings(card: Card, renderer: str) -> Iterator[str]:
+    if card.advertised and renderer == "NetworkManager":
+        # `accept-ra` would leave it to the kernel. EUI-64, so that the address can be foretold.
+        yield "dhcp6: true"
+        yield "ipv6-address-generation: eui64"
+    else:
+        yield f"accept-ra: {'true' if card.advertised else 'false'}"
     if card.dhcp:
         yield "dhcp4: true"
     static = _static(card)

@@ -220,7 +220,7 @@ TOPOLOGIES = {
                     server=Uplink(separate=True),
                     client=Uplink(dhcp=True),
                 ),
-                Row("netplan-networkmanager", "trixie"),
+                Row("netplan-networkmanager", "trixie", server=Uplink(advertised=True)),
             ),
         ),
         Topology(
@@ -245,6 +245,17 @@ TOPOLOGIES = {
                 ),
             ),
         ),
+        Topology(
+            "testing",
+            (
+                Row(
+                    *("networkd", "testing"),
+                    server=Uplink(vlan=100),
+                    client=Uplink(predictable_names=True),
+                ),
+                Row("ifupdown", "testing"),
+            ),
+        ),
     )
 }
 
@@ -263,4 +274,4 @@ def table() -> str:
     return "\n".join(lines)
 
 
-RELEASES = {"bookworm": "12", "trixie": "13"}
+RELEASES = {"bookworm": "12", "trixie": "13", "testing": "14 to be"}

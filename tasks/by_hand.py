@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator
 
 from netaddr import AddrFormatError, IPAddress
 
+from tasks.managers import MANAGERS
 from tasks.model import Node
 from tasks.state import HostState, Line
 
 # What could be an IPv6 address: a word with two colons in it.
 _ADDRESS = re.compile(r"[0-9A-Fa-f:]*:[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*")
+# A line of a script that makes a tunnel.
+_COMMAND = r"\b(?:tunnel|link)\s+add\s+(?:dev\s+|name\s+)?NAMES(?:\s|$)"
 # A line that gives an address to an interface, or answers for it; netplan's lists have a dash.
 _GIVES_ADDRESS = re.compile(r"addr|neigh|^\s*-\s", re.IGNORECASE)
 
@@ -20,16 +23,10 @@ def obstacles(node: Node, state: HostState) -> Iterable[str]:
     A line that only speaks of a tunnel, a hook of the user's own for one, stands in nobody's way.
     """
     interfaces = [end.interface for end in node.ends]
-    names = "|".join(map(re.escape, interfaces))
-    speaks = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])|proxy_ndp")
-    makes = re.compile(
-        rf"^\s*(?:auto|allow-\S+)\s+(?:\S+\s+)*(?:{names})(?:\s|$)"
-        # A stanza `manual` makes no tunnel, it only hangs something on one.
-        rf"|^\s*iface\s+(?:{names})\s*(?:$|inet6?\s+(?!manual\b))"
-        rf"|^\s*[\"']?(?:{names})[\"']?:\s*(?:#.*)?$"
-        rf"|\b(?:tunnel|link)\s+add\s+(?:dev\s+|name\s+)?(?:{names})(?:\s|$)"
-        rf"|^\s*(?:Name|interface-name)\s*=\s*(?:{names})\s*$"
-    )
+    names = f"(?:{'|'.join(map(re.escape, interfaces))})"
+    speaks = re.compile(rf"(?<![\w-]){names}(?![\w-])|proxy_ndp")
+    patterns = dict.fromkeys((*(manager.hand_made for manager in MANAGERS), _COMMAND))
+    makes = re.compile("|".join(patterns).replace("NAMES", names))
     addresses = {end.address for end in node.ends} | {*node.proxied}
     lines = [line for line in state.lines if _is_read(line)]
     making = [

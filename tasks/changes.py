@@ -58,11 +58,13 @@ class Changes:
 
     New files are staged, `checks` look at them, `removals` run while the old files are still
     there, the staged files take their places, then come `steps`. `folders` are all those where
-    a run that was killed may have left something.
+    a run that was killed may have left something, `own_folders` patterns of those that go with the
+    last file in them.
     """
 
     host: str
     folders: tuple[str, ...] = ()
+    own_folders: tuple[str, ...] = ()
     files: tuple[FileChange, ...] = ()
     checks: tuple[str, ...] = ()
     removals: tuple[Step, ...] = ()
@@ -101,7 +103,7 @@ class Changes:
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
                 *_commands(self.removals),
-                *(line for change in self.files for line in _put(change)),
+                *(line for change in self.files for line in _put(change, self.own_folders)),
                 *_commands(self.steps),
                 _EPILOGUE,
             ]
@@ -158,24 +160,14 @@ def _stage(change: FileChange) -> Iterable[str]:
     yield f"sync {change.staged}"
 
 
-# Folders that come with Culvert's file, and go with it unless somebody else uses them too. Debian's
-# networkd-dispatcher brings a routable.d, and no configured.d; ifupdown2 brings no if-up.d.
-_FOLDERS_OF_OWN = (
-    FOLDER,
-    "network/*.network.d",
-    "network/if-up.d",
-    "networkd-dispatcher/configured.d",
-)
-
-
-def _put(change: FileChange) -> Iterable[str]:
+def _put(change: FileChange, own_folders: Iterable[str]) -> Iterable[str]:
     yield f"step={shlex.quote(f'putting {change.path} in its place')}"
     if change.after:
         yield f"mv -f {change.staged} {change.path}"
         return
     yield f"rm -f {change.path}"
     folder = PurePosixPath(change.path).parent
-    if any(folder.match(pattern) for pattern in _FOLDERS_OF_OWN):
+    if any(folder.match(pattern) for pattern in own_folders):
         yield f"rmdir --ignore-fail-on-non-empty {folder}"
 
 

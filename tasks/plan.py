@@ -64,6 +64,7 @@ def plan(node: Node, state: HostState) -> Plan:
     changes = Changes(
         host=node.host,
         folders=managers.FOLDERS,
+        own_folders=managers.OWN_FOLDERS,
         files=files,
         checks=(*manager.checks(staged), *advertisements.checks(staged)),
         removals=(
@@ -92,6 +93,7 @@ def _removal(node: Node, state: HostState) -> Plan:
     changes = Changes(
         host=node.host,
         folders=managers.FOLDERS,
+        own_folders=managers.OWN_FOLDERS,
         files=files,
         removals=(
             *advertisements.stopping(node, state, ()),

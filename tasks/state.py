@@ -20,19 +20,8 @@ FOLDERS = ("/etc/culvert", "/etc/systemd/system", "/etc/sysctl.d", "/var/lib/cul
 OWNED = "60-culvert"
 FOLDER = "culvert"
 
-# Where people set up a tunnel by hand.
-PLACES = (
-    "/etc/network/interfaces",
-    "/etc/network/interfaces.d",
-    "/etc/netplan",
-    "/etc/networkd-dispatcher",
-    "/etc/network/if-up.d",
-    "/etc/systemd/network",
-    "/etc/NetworkManager/system-connections",
-    "/etc/NetworkManager/dispatcher.d",
-    "/etc/sysctl.conf",
-    "/etc/rc.local",
-)
+# Where people set up a tunnel by hand, whatever their network manager.
+PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
@@ -194,17 +183,20 @@ section end
 """
 
 
-def script(node: Node, questions: Iterable[Question], folders: Iterable[str]) -> str:
+def script(
+    node: Node, questions: Iterable[Question], folders: Iterable[str], places: Iterable[str]
+) -> str:
     """The shell script that reads all of a host that matters to what it is to carry.
 
-    `folders` are all those where files of Culvert may lie.
+    `folders` are all those where files of Culvert may lie, `places` those where people set up a
+    tunnel by hand.
     """
     remotes = sorted({end.remote for end in node.upstreams})
     asked = (f"section '{_ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(folders))
         .replace("@QUESTIONS@", "\n".join(asked))
-        .replace("@PLACES@", " ".join(PLACES))
+        .replace("@PLACES@", " ".join(places))
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))

@@ -25,6 +25,14 @@ NAMES = tuple(manager.name for manager in MANAGERS)
 FOLDERS = tuple(
     dict.fromkeys((*state.FOLDERS, *(folder for each in MANAGERS for folder in each.folders)))
 )
+# Of those, patterns of the ones that are Culvert's own.
+OWN_FOLDERS = tuple(
+    dict.fromkeys((state.FOLDER, *(folder for each in MANAGERS for folder in each.own_folders)))
+)
+# All where people set up a tunnel by hand.
+PLACES = tuple(
+    dict.fromkeys((*(place for each in MANAGERS for place in each.places), *state.PLACES))
+)
 
 
 def by_name(name: str) -> Manager:
@@ -34,4 +42,4 @@ def by_name(name: str) -> Manager:
 def script(node: Node) -> str:
     """The shell script that reads a host that is to carry the node, and asks every manager."""
     questions = dict.fromkeys(manager.question for manager in MANAGERS)
-    return state.script(node, questions, FOLDERS)
+    return state.script(node, questions, FOLDERS, PLACES)

@@ -27,6 +27,13 @@ class Ifupdown:
     # The line of /etc/network/interfaces that this one understands in all its versions.
     source = f"source {FOLDER}/*"
     folders: tuple[str, ...] = (FOLDER,)
+    own_folders: tuple[str, ...] = ()
+    places = ("/etc/network/interfaces", FOLDER, "/etc/network/if-up.d")
+    # A stanza `manual` makes no tunnel, it only hangs something on one.
+    hand_made = (
+        r"^\s*(?:auto|allow-\S+)\s+(?:\S+\s+)*NAMES(?:\s|$)"
+        r"|^\s*iface\s+NAMES\s*(?:$|inet6?\s+(?!manual\b))"
+    )
     # All three read the same file; the program that `ifup` is in the end tells which one it is.
     question = Question(
         "ifupdown",

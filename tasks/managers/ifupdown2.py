@@ -23,6 +23,8 @@ class Ifupdown2(Ifupdown):
 
     name = "ifupdown2"
     folders = (*Ifupdown.folders, _HOOKS)
+    # ifupdown2 comes without it.
+    own_folders = ("network/if-up.d",)
 
     @property
     def _record(self) -> str:

@@ -53,6 +53,21 @@ class Manager(Protocol):
     def folders(self) -> tuple[str, ...]:
         """Where files of Culvert may lie when this manager is in charge."""
 
+    @property
+    def own_folders(self) -> tuple[str, ...]:
+        """Patterns of folders that come with Culvert's file, and go with it unless others use them.
+
+        As of Path.match(): from the right.
+        """
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The files, or folders of them, in which people set up a tunnel by hand."""
+
+    @property
+    def hand_made(self) -> str:
+        """A regular expression for a line there that makes a tunnel; `NAMES` is its interface."""
+
     def evidence(self, state: HostState, interface: str) -> str | None:
         """What shows that this manager holds the interface now; None where nothing does."""
 

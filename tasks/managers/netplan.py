@@ -17,6 +17,8 @@ class Netplan(Networkd):
 
     name = "netplan"
     folders = (_FOLDER, *Networkd.folders)
+    places = folders
+    hand_made = r"^\s*[\"']?NAMES[\"']?:\s*(?:#.*)?$"
     looked_for = f"`networkctl` shows it configured from {GENERATED}… (netplan)"
 
     def defines(self, path: str) -> str | None:

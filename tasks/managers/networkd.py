@@ -30,6 +30,10 @@ class Networkd:
 
     name = "networkd"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
+    # Debian's networkd-dispatcher brings a routable.d, and no configured.d.
+    own_folders = ("network/*.network.d", "networkd-dispatcher/configured.d")
+    places: tuple[str, ...] = folders
+    hand_made = r"^\s*Name\s*=\s*NAMES\s*$"
     # What `networkctl list` reads, too: networkd itself answers only where it has reached D-Bus.
     # And what the host's own files are for.
     question = Question(

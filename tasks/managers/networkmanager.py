@@ -31,6 +31,9 @@ class NetworkManager:
 
     name = "networkmanager"
     folders = (_FOLDER, _HOOKS)
+    own_folders = ()
+    places = folders
+    hand_made = r"^\s*interface-name\s*=\s*NAMES\s*$"
     question = Question(
         "networkmanager",
         f"""if has nmcli && systemctl --quiet is-active NetworkManager 2>/dev/null; then

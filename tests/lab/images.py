@@ -147,13 +147,7 @@ def _build(recipe: Recipe) -> None:
     with step(f"Building the image {recipe.name}"), _draft(image(recipe).folder) as draft:
         install, *rest = _commands(recipe, draft)
         log = draft / "build.log"
-        try:
-            _run(install, log)
-        except ReleaseError:
-            if "is expired" not in log.read_text(errors="replace"):
-                raise
-            say(f"The index of {recipe.suite} has expired; it is used all the same.")
-            _run([*install[:1], "--aptopt=Acquire::Check-Valid-Until false", *install[1:]], log)
+        _install(install, recipe.suite, log)
         for command in rest:
             _run(command, log)
         with tarfile.open(draft / "root.tar") as tar:
@@ -189,6 +183,17 @@ def _commands(recipe: Recipe, folder: Path) -> list[list[str]]:
         ["e2fsck", "-fy", raw],
         ["qemu-img", "convert", "-O", "qcow2", raw, disk],
     ]
+
+
+def _install(command: list[str], suite: str, log: Path) -> None:
+    """Run mmdebstrap. Raises ReleaseError where the suite can't be had."""
+    try:
+        _run(command, log)
+    except ReleaseError:
+        if "is expired" not in log.read_text(errors="replace"):
+            raise
+        say(f"The index of {suite} has expired; it is used all the same.")
+        _run([*command[:1], "--aptopt=Acquire::Check-Valid-Until false", *command[1:]], log)
 
 
 def _run(command: list[str], log: Path) -> None:

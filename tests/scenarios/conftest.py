@@ -54,9 +54,12 @@ class Labs:
         self._was_up = False
         self._bare: dict[str, Observation] = {}
         self._deployments: dict[str, Run] = {}
+        self._unavailable: dict[Topology, str] = {}
 
     def up(self, topology: Topology) -> Lab:
         """The lab of a topology; another one goes down for it."""
+        if topology in self._unavailable:
+            pytest.skip(self._unavailable[topology])
         if self._lab is None or self._lab.topology != topology:
             self.down()
             lab = Lab(topology)
@@ -65,7 +68,8 @@ class Labs:
             except ReleaseError as error:
                 if topology is BROKER:
                     raise
-                pytest.skip(f"{topology.name}: a release can't be had: {error}")
+                self._unavailable[topology] = f"{topology.name}: a release can't be had: {error}"
+                pytest.skip(self._unavailable[topology])
             self._lab = lab
             self._lab.reset()
             self._bare, self._deployments = {}, {}

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from _pytest.terminal import TerminalReporter
 
 from tests import runs
 from tests.lab.errors import ReleaseError
-from tests.lab.lab import Lab
+from tests.lab.lab import Lab, build
 from tests.lab.topologies import BROKER, Topology
 from tests.runs import Hosts, Run
 from tests.scenarios.cases import inventory
@@ -103,7 +104,16 @@ class Labs:
 
 
 @pytest.fixture(scope="session")
-def labs() -> Iterator[Labs]:
+def labs(request: pytest.FixtureRequest) -> Iterator[Labs]:
+    parameters = [
+        value
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        for value in item.callspec.params.values()
+    ]
+    # One that can't be had is told where its topology is asked for.
+    with suppress(ReleaseError):
+        build([BROKER, *(each for each in parameters if isinstance(each, Topology))])
     # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     labs = Labs()

@@ -103,6 +103,10 @@ def test_a_reboot_loses_nothing_that_removal_then_takes_away(
     # The last word of the advertisements: nobody is a router here any more.
     routes = running_lab.machine("lan-host").run("ip -6 route show default").stdout
     assert routes == ""
+    nothing = runs.run(tmp_path, inventory("broker"), "tasks.remove.remove", "--dry")
+    assert nothing.stderr.count("nothing to change") == len(NAMES)
+    running_lab.reboot(NAMES)
+    assert differences(observe_all(running_lab), bare) == []
 
 
 def chain() -> Hosts:

@@ -4,31 +4,15 @@ from pathlib import Path
 
 from tests import runs
 from tests.lab.lab import Lab
-from tests.scenarios.cases import NAMES, PAIRINGS, inventory
+from tests.scenarios.cases import PAIRINGS, inventory
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import (
-    Observation,
     assert_traffic,
-    differences,
     observe,
-    observe_all,
     pending,
 )
 
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
-
-
-def test_removal_leaves_the_hosts_as_they_were(
-    bare: dict[str, Observation], running_lab: Lab, deployed: Deploy, tmp_path: Path
-) -> None:
-    deployed("straight")
-    done = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "-y")
-    assert done.status == 0, done.output
-    assert differences(observe_all(running_lab), bare) == []
-    again = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "--dry")
-    assert again.stderr.count("nothing to change") == len(NAMES)
-    running_lab.reboot(NAMES)
-    assert differences(observe_all(running_lab), bare) == []
 
 
 def test_a_client_taken_out_of_the_inventory_disappears_from_its_server(

@@ -1,7 +1,7 @@
 """What is declared anew arrives on live tunnels, and every other tunnel goes on undisturbed."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,6 @@ import pytest
 
 from tests import runs
 from tests.lab.lab import Lab, LabMachine
-from tests.runs import Hosts
 from tests.scenarios.cases import LANS, Lan, inventory, ipv4_of
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import assert_all_flow, assert_lan, pending
@@ -30,6 +29,12 @@ def own(hosts: Data, client: str) -> dict[str, Any]:
     """The tunnel that is a client's way to the Internet."""
     tunnel: dict[str, Any] = hosts[client]["tunnel"][0]
     return tunnel
+
+
+def drop_network(tunnel: dict[str, Any]) -> None:
+    """Nothing is routed to the client any more."""
+    tunnel.pop("routed_prefixes", None)
+    tunnel.pop("lan", None)
 
 
 CLIENTS = ("client-ifupdown", "client-netplan")
@@ -58,15 +63,14 @@ def interfaces_get_other_names(hosts: Data) -> None:
 def prefixes_come_and_go(hosts: Data) -> None:
     own(hosts, "client-ifupdown")["routed_prefixes"].append("2001:db8:102:100::/56")
     own(hosts, "client-ifupdown")["lan"]["address"] = "2001:db8:102:101::1/64"
-    del own(hosts, "client-netplan")["routed_prefixes"]
-    del own(hosts, "client-netplan")["lan"]
+    drop_network(own(hosts, "client-netplan"))
 
 
 def a_client_goes_and_another_takes_the_other_way(hosts: Data) -> None:
     del hosts["client-ifupdown"]
     first, second = hosts["client-netplan"]["tunnel"]
     first["default_route"], second["default_route"] = False, True
-    del first["routed_prefixes"], first["lan"]
+    drop_network(first)
     # The one that gets the route stands before the one that has it.
     hosts["client-netplan"]["tunnel"].reverse()
 
@@ -80,60 +84,82 @@ def another_manager(hosts: Data) -> None:
     for tunnel in hosts["client-netplan"]["tunnel"]:
         tunnel["manager"] = "ifupdown"
     # Which keeps nothing on the interfaces that netplan holds.
-    del own(hosts, "client-netplan")["lan"], own(hosts, "client-netplan")["routed_prefixes"]
+    drop_network(own(hosts, "client-netplan"))
 
 
 @dataclass(frozen=True)
 class Change:
-    """Another declaration, and the clients whose other tunnel it doesn't touch.
-
-    What takes something away is tried in a reboot too: nothing may bring it back.
-    """
+    """Another declaration, and the clients whose other tunnel it doesn't touch."""
 
     make: Callable[[Data], None]
     undisturbed: tuple[str, ...]
     networks: tuple[Lan, ...] = LANS
     prepare: Mapping[str, str] = field(default_factory=dict)
-    takes_away: bool = True
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changes to one broker, one after the other.
+
+    Where they take something away, a reboot follows: nothing may bring it back.
+    """
+
+    each: tuple[Change, ...]
+    take_away: bool = False
+
+    def __str__(self) -> str:
+        return "_then_".join(change.make.__name__ for change in self.each)
 
 
 CHANGES = (
-    Change(first_server_moves_and_a_number_changes, ("client-ifupdown",), takes_away=False),
-    Change(
-        *(second_server_moves_and_a_number_changes, ("client-netplan", "server-netplan")),
-        takes_away=False,
+    Changes((Change(first_server_moves_and_a_number_changes, ("client-ifupdown",)),)),
+    Changes(
+        (Change(second_server_moves_and_a_number_changes, ("client-netplan", "server-netplan")),)
     ),
-    Change(clients_move_and_packets_change, tuple(OTHERS), takes_away=False),
-    Change(interfaces_get_other_names, tuple(OTHERS)),
-    Change(
-        prefixes_come_and_go,
-        tuple(OTHERS),
-        (Lan("client-ifupdown", "2001:db8:102:101::1/64", "eth0"),),
+    Changes((Change(clients_move_and_packets_change, tuple(OTHERS)),)),
+    Changes(
+        (
+            Change(
+                a_prefix_changes_and_another_is_routed,
+                ("client-ifupdown",),
+                # All but the server's own address and its router's.
+                prepare={
+                    "internet": "ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
+                    "ip -6 route add 2001:db8:2::1/128 dev eth1"
+                },
+            ),
+        )
     ),
-    Change(a_client_goes_and_another_takes_the_other_way, ("client-netplan", "server-netplan"), ()),
-    Change(
-        a_prefix_changes_and_another_is_routed,
-        ("client-ifupdown",),
-        # All but the server's own address and its router's.
-        prepare={
-            "internet": "ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
-            "ip -6 route add 2001:db8:2::1/128 dev eth1"
-        },
-        takes_away=False,
+    Changes(
+        (
+            Change(interfaces_get_other_names, tuple(OTHERS)),
+            Change(
+                prefixes_come_and_go,
+                tuple(OTHERS),
+                (Lan("client-ifupdown", "2001:db8:102:101::1/64", "eth0"),),
+            ),
+        ),
+        take_away=True,
     ),
-    Change(
-        another_manager,
-        ("client-ifupdown", "server-netplan"),
-        LANS[:1],
-        prepare={"client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"},
+    Changes(
+        (
+            Change(
+                another_manager,
+                ("client-ifupdown", "server-netplan"),
+                LANS[:1],
+                prepare={
+                    "client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"
+                },
+            ),
+            Change(
+                a_client_goes_and_another_takes_the_other_way,
+                ("client-netplan", "server-netplan"),
+                (),
+            ),
+        ),
+        take_away=True,
     ),
 )
-
-
-def changed(change: Change) -> Hosts:
-    hosts = dict(inventory("broker"))
-    change.make(hosts)
-    return list(hosts.items())
 
 
 @contextmanager
@@ -154,31 +180,36 @@ def undisturbed(machine: LabMachine, interface: str, peer: str) -> Iterator[None
     assert int(received_now) - int(received) >= 64 * len(answered)
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.make.__name__)
+def look(lab: Lab, hosts: Data, networks: Iterable[Lan]) -> None:
+    """Every tunnel and every network carries IPv6."""
+    assert_all_flow(lab, list(hosts.items()))
+    for lan in networks:
+        assert_lan(lab, lan)
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_a_change_arrives_and_disturbs_no_other_tunnel(
-    running_lab: Lab, deployed: Deploy, tmp_path: Path, change: Change
+    running_lab: Lab, deployed: Deploy, tmp_path: Path, changes: Changes
 ) -> None:
     deployed("broker")
-    hosts = changed(change)
-    for name, command in change.prepare.items():
-        running_lab.machine(name).run(command)
-    with ExitStack() as pings:
-        for name in change.undisturbed:
-            pings.enter_context(undisturbed(running_lab.machine(name), *OTHERS[name]))
-        done = runs.run(tmp_path, hosts, "deploy.py", "-y", "--diff")
-    assert done.status == 0, done.output
-    assert_all_flow(running_lab, hosts)
-    for lan in change.networks:
-        assert_lan(running_lab, lan)
-    for name in dict(hosts):
-        assert pending(running_lab, hosts, name) == ""
+    hosts = dict(inventory("broker"))
+    for change in changes.each:
+        change.make(hosts)
+        for name, command in change.prepare.items():
+            running_lab.machine(name).run(command)
+        with ExitStack() as pings:
+            for name in change.undisturbed:
+                pings.enter_context(undisturbed(running_lab.machine(name), *OTHERS[name]))
+            done = runs.run(tmp_path, list(hosts.items()), "deploy.py", "-y", "--diff")
+        assert done.status == 0, done.output
+        look(running_lab, hosts, change.networks)
+        for name in hosts:
+            assert pending(running_lab, list(hosts.items()), name) == ""
 
-    if not change.takes_away:
+    if not changes.take_away:
         return
-    running_lab.reboot(dict(hosts))
-    assert_all_flow(running_lab, hosts)
-    for lan in change.networks:
-        assert_lan(running_lab, lan)
-    again = runs.run(tmp_path, hosts, "deploy.py", "-y")
+    running_lab.reboot(hosts)
+    look(running_lab, hosts, changes.each[-1].networks)
+    again = runs.run(tmp_path, list(hosts.items()), "deploy.py", "-y")
     assert again.status == 0, again.output
     assert again.stderr.count("nothing to change") == len(hosts)

@@ -11,11 +11,11 @@ from tests.lab.internet import ADVERTISED_SECONDS
 from tests.lab.lab import LabMachine
 from tests.lab.machines import FAR_ADDRESS
 from tests.lab.topologies import TOPOLOGIES, Topology
-from tests.scenarios.cases import connected, straight, tunnels
+from tests.scenarios.cases import Case, connected, straight, tunnels
 from tests.scenarios.conftest import Labs
 
 LEARNED = [
-    pytest.param(topology, case.server, id=case.server)
+    pytest.param(topology, case, id=case.server)
     for topology in TOPOLOGIES.values()
     for case in straight(topology)
     if any(card.advertised for card in topology.machine(case.server).cards)
@@ -46,14 +46,14 @@ class Pings:
         assert seconds < int(sent) <= len(answered) + 1, output
 
 
-@pytest.mark.parametrize(("topology", "server"), LEARNED)
+@pytest.mark.parametrize(("topology", "case"), LEARNED)
 def test_a_learned_default_route_is_kept(
-    labs: Labs, tmp_path: Path, topology: Topology, server: str
+    labs: Labs, tmp_path: Path, topology: Topology, case: Case
 ) -> None:
     lab = labs.up(topology)
     lab.reset()
-    machine = lab.machine(server)
-    hosts = connected(topology, tunnels(straight(topology)))
+    machine = lab.machine(case.server)
+    hosts = connected(topology, tunnels([case]))
     look = "ip -6 route show default; cat /proc/sys/net/ipv6/conf/all/forwarding"
     assert " proto ra " in machine.run(look).stdout
 

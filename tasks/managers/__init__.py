@@ -1,5 +1,8 @@
 """Pure: the network managers that Culvert speaks to, one module each, and the table of them."""
 
+from collections.abc import Iterable
+from itertools import chain
+
 from tasks import state
 from tasks.managers.ifupdown import Ifupdown
 from tasks.managers.ifupdown2 import Ifupdown2
@@ -20,19 +23,19 @@ MANAGERS: tuple[Manager, ...] = (
     IfupdownNg(),
 )
 
+
+def _once(*groups: Iterable[str]) -> tuple[str, ...]:
+    """What is in any of the groups, in their order."""
+    return tuple(dict.fromkeys(chain.from_iterable(groups)))
+
+
 NAMES = tuple(manager.name for manager in MANAGERS)
 # All where files of Culvert may lie, whatever manager is in charge.
-FOLDERS = tuple(
-    dict.fromkeys((*state.FOLDERS, *(folder for each in MANAGERS for folder in each.folders)))
-)
+FOLDERS = _once(state.FOLDERS, *(manager.folders for manager in MANAGERS))
 # Of those, patterns of the ones that are Culvert's own.
-OWN_FOLDERS = tuple(
-    dict.fromkeys((state.FOLDER, *(folder for each in MANAGERS for folder in each.own_folders)))
-)
+OWN_FOLDERS = _once([state.FOLDER], *(manager.own_folders for manager in MANAGERS))
 # All where people set up a tunnel by hand.
-PLACES = tuple(
-    dict.fromkeys((*(place for each in MANAGERS for place in each.places), *state.PLACES))
-)
+PLACES = _once(*(manager.places for manager in MANAGERS), state.PLACES)
 
 
 def by_name(name: str) -> Manager:

@@ -75,6 +75,10 @@ class LabMachine:
         """Wait until the machine has booted to the end and its addresses are its own."""
         self.session().connect(timeout)
         self.run("systemctl is-system-running --wait", check=False, timeout=timeout)
+        self.wait_for_addresses()
+
+    def wait_for_addresses(self) -> None:
+        """Wait until no address is being looked for on its link any more."""
         self.wait_for("! ip -o address show tentative | grep .", 30)
 
     def close(self) -> None:

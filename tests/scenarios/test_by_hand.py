@@ -47,9 +47,8 @@ def test_the_lines_of_a_hand_made_tunnel_are_named_and_nothing_is_changed(
         f"cat >{script} <<'END'\n{PROXY}END\nchmod 0755 {script}\n"
         "netplan apply 2>&1; sysctl -p; true"
     )
-    lab.machine(NETPLAN.server).wait_for(
-        "networkctl | grep 'eth0.*configured' && ! ip -o address show tentative | grep .", 30
-    )
+    lab.machine(NETPLAN.server).wait_for("networkctl | grep 'eth0.*configured'", 30)
+    lab.machine(NETPLAN.server).wait_for_addresses()
     written = lab.machine(IFUPDOWN.client).run("grep -n 'auto sit' /etc/network/interfaces").stdout
     first = int(written.partition(":")[0])
     refused = [IFUPDOWN.client, NETPLAN.server, NETPLAN.client]

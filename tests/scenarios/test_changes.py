@@ -11,6 +11,7 @@ import pytest
 
 from tests import runs
 from tests.lab.lab import Lab, LabMachine
+from tests.runs import Hosts
 from tests.scenarios.cases import LANS, Lan, inventory, ipv4_of
 from tests.scenarios.conftest import Deploy
 from tests.scenarios.observation import assert_all_flow, assert_lan, pending
@@ -33,8 +34,7 @@ def own(hosts: Data, client: str) -> dict[str, Any]:
 
 def drop_network(tunnel: dict[str, Any]) -> None:
     """Nothing is routed to the client any more."""
-    tunnel.pop("routed_prefixes", None)
-    tunnel.pop("lan", None)
+    del tunnel["routed_prefixes"], tunnel["lan"]
 
 
 CLIENTS = ("client-ifupdown", "client-netplan")
@@ -89,75 +89,57 @@ def another_manager(hosts: Data) -> None:
 
 @dataclass(frozen=True)
 class Change:
-    """Another declaration, and the clients whose other tunnel it doesn't touch."""
+    """Another declaration, and the clients whose other tunnel it doesn't touch.
+
+    What takes something away is tried in a reboot too: nothing may bring it back. The changes in
+    `after` are made and looked at first, and share that reboot.
+    """
 
     make: Callable[[Data], None]
     undisturbed: tuple[str, ...]
     networks: tuple[Lan, ...] = LANS
     prepare: Mapping[str, str] = field(default_factory=dict)
+    takes_away: bool = True
+    after: tuple["Change", ...] = ()
 
-
-@dataclass(frozen=True)
-class Changes:
-    """Changes to one broker, one after the other.
-
-    Where they take something away, a reboot follows: nothing may bring it back.
-    """
-
-    each: tuple[Change, ...]
-    take_away: bool = False
+    @property
+    def all(self) -> tuple["Change", ...]:
+        """In their order, this one last."""
+        return (*self.after, self)
 
     def __str__(self) -> str:
-        return "_then_".join(change.make.__name__ for change in self.each)
+        return "_then_".join(change.make.__name__ for change in self.all)
 
 
 CHANGES = (
-    Changes((Change(first_server_moves_and_a_number_changes, ("client-ifupdown",)),)),
-    Changes(
-        (Change(second_server_moves_and_a_number_changes, ("client-netplan", "server-netplan")),)
+    Change(first_server_moves_and_a_number_changes, ("client-ifupdown",), takes_away=False),
+    Change(
+        *(second_server_moves_and_a_number_changes, ("client-netplan", "server-netplan")),
+        takes_away=False,
     ),
-    Changes((Change(clients_move_and_packets_change, tuple(OTHERS)),)),
-    Changes(
-        (
-            Change(
-                a_prefix_changes_and_another_is_routed,
-                ("client-ifupdown",),
-                # All but the server's own address and its router's.
-                prepare={
-                    "internet": "ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
-                    "ip -6 route add 2001:db8:2::1/128 dev eth1"
-                },
-            ),
-        )
+    Change(clients_move_and_packets_change, tuple(OTHERS), takes_away=False),
+    Change(
+        prefixes_come_and_go,
+        tuple(OTHERS),
+        (Lan("client-ifupdown", "2001:db8:102:101::1/64", "eth0"),),
+        after=(Change(interfaces_get_other_names, tuple(OTHERS)),),
     ),
-    Changes(
-        (
-            Change(interfaces_get_other_names, tuple(OTHERS)),
-            Change(
-                prefixes_come_and_go,
-                tuple(OTHERS),
-                (Lan("client-ifupdown", "2001:db8:102:101::1/64", "eth0"),),
-            ),
-        ),
-        take_away=True,
+    Change(a_client_goes_and_another_takes_the_other_way, ("client-netplan", "server-netplan"), ()),
+    Change(
+        a_prefix_changes_and_another_is_routed,
+        ("client-ifupdown",),
+        # All but the server's own address and its router's.
+        prepare={
+            "internet": "ip -6 route add 2001:db8:2::/120 via 2001:db8:2::1; "
+            "ip -6 route add 2001:db8:2::1/128 dev eth1"
+        },
+        takes_away=False,
     ),
-    Changes(
-        (
-            Change(
-                another_manager,
-                ("client-ifupdown", "server-netplan"),
-                LANS[:1],
-                prepare={
-                    "client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"
-                },
-            ),
-            Change(
-                a_client_goes_and_another_takes_the_other_way,
-                ("client-netplan", "server-netplan"),
-                (),
-            ),
-        ),
-        take_away=True,
+    Change(
+        another_manager,
+        ("client-ifupdown", "server-netplan"),
+        LANS[:1],
+        prepare={"client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"},
     ),
 )
 
@@ -180,36 +162,37 @@ def undisturbed(machine: LabMachine, interface: str, peer: str) -> Iterator[None
     assert int(received_now) - int(received) >= 64 * len(answered)
 
 
-def look(lab: Lab, hosts: Data, networks: Iterable[Lan]) -> None:
+def assert_carries(lab: Lab, hosts: Hosts, networks: Iterable[Lan]) -> None:
     """Every tunnel and every network carries IPv6."""
-    assert_all_flow(lab, list(hosts.items()))
+    assert_all_flow(lab, hosts)
     for lan in networks:
         assert_lan(lab, lan)
 
 
-@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@pytest.mark.parametrize("last", CHANGES, ids=str)
 def test_a_change_arrives_and_disturbs_no_other_tunnel(
-    running_lab: Lab, deployed: Deploy, tmp_path: Path, changes: Changes
+    running_lab: Lab, deployed: Deploy, tmp_path: Path, last: Change
 ) -> None:
     deployed("broker")
-    hosts = dict(inventory("broker"))
-    for change in changes.each:
-        change.make(hosts)
+    declared = dict(inventory("broker"))
+    for change in last.all:
+        change.make(declared)
+        hosts = list(declared.items())
         for name, command in change.prepare.items():
             running_lab.machine(name).run(command)
         with ExitStack() as pings:
             for name in change.undisturbed:
                 pings.enter_context(undisturbed(running_lab.machine(name), *OTHERS[name]))
-            done = runs.run(tmp_path, list(hosts.items()), "deploy.py", "-y", "--diff")
+            done = runs.run(tmp_path, hosts, "deploy.py", "-y", "--diff")
         assert done.status == 0, done.output
-        look(running_lab, hosts, change.networks)
-        for name in hosts:
-            assert pending(running_lab, list(hosts.items()), name) == ""
+        assert_carries(running_lab, hosts, change.networks)
+        for name in declared:
+            assert pending(running_lab, hosts, name) == ""
 
-    if not changes.take_away:
+    if not last.takes_away:
         return
-    running_lab.reboot(hosts)
-    look(running_lab, hosts, changes.each[-1].networks)
-    again = runs.run(tmp_path, list(hosts.items()), "deploy.py", "-y")
+    running_lab.reboot(declared)
+    assert_carries(running_lab, hosts, last.networks)
+    again = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert again.status == 0, again.output
     assert again.stderr.count("nothing to change") == len(hosts)

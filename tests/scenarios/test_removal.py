@@ -6,11 +6,7 @@ from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import PAIRINGS, inventory
 from tests.scenarios.conftest import Deploy
-from tests.scenarios.observation import (
-    assert_traffic,
-    observe,
-    pending,
-)
+from tests.scenarios.observation import assert_traffic, observe, pending
 
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
 

@@ -22,15 +22,6 @@ LEARNED = [
 ]
 
 
-OUTLIVED = 2 * ADVERTISED_SECONDS
-"""After so many seconds, a route that was not renewed is gone."""
-
-
-def outlive(since: float) -> None:
-    """Wait until a route that was learned at that moment would be gone."""
-    time.sleep(max(0, since + OUTLIVED - time.monotonic()))
-
-
 class Pings:
     """Five a second from a machine to the Internet host, of which none may be lost."""
 
@@ -58,19 +49,17 @@ def test_a_learned_default_route_is_kept(
     assert " proto ra " in machine.run(look).stdout
 
     pings = Pings(machine)
-    done = runs.run(tmp_path, hosts, "deploy.py", "-y")
-    assert done.status == 0, done.output
-    forwards_since = time.monotonic()
-    done = runs.run(tmp_path, hosts, "deploy.py", "-y")
-    assert done.status == 0, done.output
-    outlive(forwards_since)
-    pings.assert_answered(OUTLIVED)
+    for _ in range(2):
+        done = runs.run(tmp_path, hosts, "deploy.py", "-y")
+        assert done.status == 0, done.output
+    time.sleep(2 * ADVERTISED_SECONDS)
+    pings.assert_answered(2 * ADVERTISED_SECONDS)
     assert machine.run(look).stdout.endswith("\n1\n")
 
     machine.reboot()
     machine.wait_for(f"ping -6 -n -c 1 -W 1 {FAR_ADDRESS}", 60)
     pings = Pings(machine)
-    outlive(time.monotonic())
-    pings.assert_answered(OUTLIVED)
+    time.sleep(2 * ADVERTISED_SECONDS)
+    pings.assert_answered(2 * ADVERTISED_SECONDS)
     assert " proto ra " in machine.run(look).stdout
     assert machine.run(look).stdout.endswith("\n1\n")

@@ -20,6 +20,9 @@ SUDO_PASSWORD = "forty-one"
 SUDO = {"admin": "NOPASSWD: ", "shelly": "NOPASSWD: ", "greta": "NOPASSWD: ", "careful": ""}
 """Users beside root, and how sudo serves them: shelly's shell is tcsh, greta speaks German."""
 
+SSH_ANSWERS = "lab: SSH answers"
+"""What a machine says on its serial line once it does, at each boot."""
+
 
 def user_key() -> Path:
     """The private key that opens every machine, made on first use."""

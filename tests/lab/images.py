@@ -43,6 +43,8 @@ IDLE_UNITS = """\
     modprobe@fuse.service modprobe@loop.service dev-hugepages.mount dev-mqueue.mount
     sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
     sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount
+    ldconfig.service systemd-journal-catalog-update.service systemd-update-done.service
+    systemd-udev-load-credentials.service systemd-tmpfiles-setup-dev-early.service
 """
 """What would cost a booting or idle machine time and proves nothing here."""
 

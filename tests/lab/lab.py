@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab import accelerator
-from tests.lab.access import port, write_known_hosts
+from tests.lab.access import SSH_ANSWERS, port, write_known_hosts
 from tests.lab.errors import LabError
 from tests.lab.flavours import Recipe, recipe, recipes
 from tests.lab.images import Image, build_images, image
@@ -27,6 +27,8 @@ BOOTED = "booted"
 
 BOOT_SECONDS = 600.0
 """For the slowest computer: emulated machines share its cores while they boot."""
+
+BOOT_POLL_SECONDS = 0.2
 
 GOODBYE_SECONDS = 3.0
 
@@ -67,15 +69,31 @@ class LabMachine:
 
     def reboot(self, timeout: float = BOOT_SECONDS) -> None:
         """Restart the machine and wait until it has booted to the end."""
+        boots = self._boots()
         with self.qemu.reset_on_reboot(timeout):
             self.run("systemctl reboot", check=False)
-        self.wait_until_settled(timeout)
+        self.wait_until_settled(timeout, boots)
 
-    def wait_until_settled(self, timeout: float = BOOT_SECONDS) -> None:
-        """Wait until the machine has booted to the end and its addresses are its own."""
-        self.session().connect(timeout)
+    def wait_until_settled(self, timeout: float = BOOT_SECONDS, boots: int = 0) -> None:
+        """Wait until the machine has booted once more than so often, and its addresses are its own.
+
+        A connection that comes too early is kept by QEMU, and costs a machine that has just booted
+        a process and its time.
+        """
+        deadline = time.monotonic() + timeout
+        while self._boots() <= boots:
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"{self.machine.name} has not booted after {timeout:.0f} s: "
+                    f"see what it says in {self.qemu.console}."
+                )
+            time.sleep(BOOT_POLL_SECONDS)
+        self.session().connect()
         self.run("systemctl is-system-running --wait", check=False, timeout=timeout)
         self.wait_for_addresses()
+
+    def _boots(self) -> int:
+        return self.qemu.said().count(SSH_ANSWERS)
 
     def wait_for_addresses(self) -> None:
         """Wait until no address is being looked for on its link any more."""

@@ -183,6 +183,10 @@ class Qemu:
         self._wait_for_status("prelaunch", MONITOR_SECONDS)
         self.resume()
 
+    def said(self) -> str:
+        """What the machine has said on its serial line since the process started."""
+        return self.console.read_text(errors="replace")
+
     def _wait_for_status(self, status: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while True:

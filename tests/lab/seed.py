@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.lab.access import SUDO, authorized_key, host_key
+from tests.lab.access import SSH_ANSWERS, SUDO, authorized_key, host_key
 from tests.lab.cpio import File
 from tests.lab.flavours import FLAVOURS
 from tests.lab.internet import internet_files
@@ -19,6 +19,17 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/sbin/ip address replace 10.0.2.15/24 dev mgmt
 ExecStart=/sbin/ip link set mgmt up
+"""
+
+ANSWERING_UNIT = f"""\
+[Unit]
+Description=Word on the serial line that SSH answers
+After=lab-management.service ssh.service ssh.socket
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'echo {SSH_ANSWERS} >/dev/ttyS0'
 """
 
 SSHD_CONFIG = """\
@@ -72,8 +83,9 @@ def seed(machine: Machine) -> Mapping[str, File]:
         ),
         "etc/systemd/system.conf.d/lab.conf": File.of(PATIENCE),
         "etc/systemd/system/lab-management.service": File.of(MANAGEMENT_UNIT),
+        "etc/systemd/system/lab-answering.service": File.of(ANSWERING_UNIT),
         "etc/systemd/system/multi-user.target.d/lab.conf": File.of(
-            "[Unit]\nWants=lab-management.service\n"
+            "[Unit]\nWants=lab-management.service lab-answering.service\n"
         ),
         **FLAVOURS[machine.flavour].network_files(machine),
         **(internet_files(machine) if machine.name == "internet" else {}),

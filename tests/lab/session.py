@@ -14,15 +14,14 @@ from tests.lab.errors import LabError
 from tests.lab.machines import Machine
 from tests.lab.places import Place
 
-# paramiko would print a traceback for every attempt to reach a machine that is still booting.
+# paramiko would print a traceback for every attempt that fails.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 ATTEMPT_SECONDS = 10.0
-BANNER_SECONDS = 3.0
-"""Short, since QEMU accepts a connection that a booting machine will never answer."""
+BANNER_SECONDS = 15.0
+"""QEMU accepts a connection even where the machine will never answer."""
 CONNECT_SECONDS = 60.0
 RETRY_SECONDS = 1.0
-"""Long enough that being asked costs a booting machine little."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +104,10 @@ class Session:
         self.connect()
         return self.channel()
 
-    def connect(self, timeout: float = CONNECT_SECONDS) -> None:
-        """Open a new connection, waiting for the machine to answer for `timeout` seconds."""
+    def connect(self) -> None:
+        """Open a new connection."""
         self.close()
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + CONNECT_SECONDS
         where = ("127.0.0.1", port(self._place, self.machine))
         while True:
             client = paramiko.SSHClient()
@@ -130,7 +129,7 @@ class Session:
             except (OSError, EOFError, paramiko.SSHException) as error:
                 client.close()
                 if time.monotonic() > deadline:
-                    _fail(self.machine, f"no SSH connection after {timeout:.0f} s: {error}")
+                    _fail(self.machine, f"no SSH connection for {CONNECT_SECONDS:.0f} s: {error}")
                 time.sleep(RETRY_SECONDS)
                 continue
             self._client = client

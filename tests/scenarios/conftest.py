@@ -1,8 +1,10 @@
 """The labs, each up and in the state that a test asks for."""
 
+import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ from _pytest.terminal import TerminalReporter
 
 from tests import runs
 from tests.lab.errors import ReleaseError
-from tests.lab.lab import Lab, build
+from tests.lab.lab import Lab
 from tests.lab.topologies import BROKER, Topology
-from tests.runs import Hosts, Run
+from tests.runs import REPOSITORY, Hosts, Run
 from tests.scenarios.cases import inventory
 from tests.scenarios.observation import Observation, observe_all
 
@@ -48,9 +50,14 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
 
 
 class Labs:
-    """The labs of all topologies, of which one is up at a time, and what is known of that one."""
+    """The labs of all topologies, of which one is up at a time, and what is known of that one.
 
-    def __init__(self) -> None:
+    `wanted` are those that will be asked for.
+    """
+
+    def __init__(self, wanted: Iterable[Topology] = ()) -> None:
+        self._wanted = tuple(wanted)
+        self._building: subprocess.Popen[bytes] | None = None
         self._lab: Lab | None = None
         self._was_up = False
         self._bare: dict[str, Observation] = {}
@@ -72,9 +79,31 @@ class Labs:
                 self._unavailable[topology] = f"{topology.name}: a release can't be had: {error}"
                 pytest.skip(self._unavailable[topology])
             self._lab = lab
+            self._build_ahead()
             self._lab.reset()
             self._bare, self._deployments = {}, {}
         return self._lab
+
+    def _build_ahead(self) -> None:
+        """Build the images of the other topologies in what the tests leave of the processors.
+
+        What fails is tried again, and told, where its topology is asked for.
+        """
+        if self._building is None and self._wanted:
+            self._building = subprocess.Popen(
+                ["nice", "-n", "19", sys.executable, "-m", "tests.lab", "build"]
+                + [topology.name for topology in self._wanted],
+                cwd=REPOSITORY,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def end(self) -> None:
+        """End the machines, and what is being built."""
+        self.down()
+        if self._building is not None and self._building.poll() is None:
+            os.killpg(self._building.pid, signal.SIGTERM)
+            self._building.wait()
 
     def down(self) -> None:
         """End the machines, unless they ran before the tests."""
@@ -105,22 +134,19 @@ class Labs:
 
 @pytest.fixture(scope="session")
 def labs(request: pytest.FixtureRequest) -> Iterator[Labs]:
+    # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parameters = [
         value
         for item in request.session.items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
         for value in item.callspec.params.values()
     ]
-    # One that can't be had is told where its topology is asked for.
-    with suppress(ReleaseError):
-        build([BROKER, *(each for each in parameters if isinstance(each, Topology))])
-    # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    labs = Labs()
+    labs = Labs(dict.fromkeys(each for each in parameters if isinstance(each, Topology)))
     try:
         yield labs
     finally:
-        labs.down()
+        labs.end()
 
 
 @pytest.fixture

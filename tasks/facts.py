@@ -1,6 +1,7 @@
 """pyinfra: the state of a host, in one command."""
 
 import socket
+from contextlib import suppress
 
 from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
@@ -45,4 +46,6 @@ def _send_at_once(host: Host) -> None:
     client = getattr(host.connector, "client", None)
     transport = client.get_transport() if client is not None else None
     if transport is not None and isinstance(transport.sock, socket.socket):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Of a connection that is gone, the command that follows tells.
+        with suppress(OSError):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

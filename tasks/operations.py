@@ -64,7 +64,10 @@ def verify() -> Commands:
     except PyinfraError as error:
         yield _failure([str(error)])
         return
-    results = proof.results(wanted, output or "")
+    if output is None:
+        yield _failure(["the command that proves the tunnels failed; nothing is known of them"])
+        return
+    results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
     if failures := [result.sentence for result in results if not result.is_met]:
         yield _failure(failures)

@@ -82,9 +82,9 @@ class LabMachine:
         """
         deadline = time.monotonic() + timeout
         while self._boots() <= boots:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not self.qemu.runs():
                 raise LabError(
-                    f"{self.machine.name} has not booted after {timeout:.0f} s: "
+                    f"{self.machine.name} has not booted in {timeout:.0f} s, or was ended: "
                     f"see what it says in {self.qemu.console}."
                 )
             time.sleep(BOOT_POLL_SECONDS)

@@ -1,5 +1,7 @@
 """A host in trouble fails alone, says why, and stays as it was."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,22 @@ def test_an_unreachable_server_leaves_its_client_as_it_was(lab: Lab, tmp_path: P
     assert f"left alone, because its tunnel server {IFUPDOWN.server} failed" in done.stderr
     assert observe(lab.machine(IFUPDOWN.client)) == before
     assert_traffic(lab, NETPLAN)
+
+
+def test_a_server_that_is_lost_on_the_way_fails_alone(lab: Lab, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(runs.run, tmp_path, inventory("straight"), "deploy.py", "-y")
+        # The server is done then, but for its proof.
+        lab.machine(IFUPDOWN.client).wait_for("ip link show sit-ipv6", 120)
+        lab.machine(IFUPDOWN.server).run("pkill -KILL -f 'sshd: root@notty'", check=False)
+    done = run.result()
+    assert done.status == 1
+    failed = f"[{IFUPDOWN.server}] the command that proves the tunnels failed"
+    assert failed in done.stderr
+    for case in PAIRINGS["straight"]:
+        proven = rf"\[{case.client}\] +verified: {case.server} answers at {case.server_ipv6} "
+        assert re.search(proven, done.stderr)
+    assert_traffic(lab, IFUPDOWN)
 
 
 def test_a_dry_run_without_a_terminal_survives_an_unreachable_host(

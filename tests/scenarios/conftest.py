@@ -79,20 +79,20 @@ class Labs:
                 self._unavailable[topology] = f"{topology.name}: a release can't be had: {error}"
                 pytest.skip(self._unavailable[topology])
             self._lab = lab
-            self._build_ahead()
+            self._build_ahead(topology)
             self._lab.reset()
             self._bare, self._deployments = {}, {}
         return self._lab
 
-    def _build_ahead(self) -> None:
-        """Build the images of the other topologies in what the tests leave of the processors.
+    def _build_ahead(self, topology: Topology) -> None:
+        """Build the images of all other topologies in what the tests leave of the processors.
 
         What fails is tried again, and told, where its topology is asked for.
         """
-        if self._building is None and self._wanted:
+        others = [each.name for each in self._wanted if each != topology]
+        if self._building is None and others:
             self._building = subprocess.Popen(
-                ["nice", "-n", "19", sys.executable, "-m", "tests.lab", "build"]
-                + [topology.name for topology in self._wanted],
+                ["nice", "-n", "19", sys.executable, "-m", "tests.lab", "build", *others],
                 cwd=REPOSITORY,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

@@ -25,8 +25,9 @@ check: setup
 	$(VENV)/bin/mypy
 	$(PYTHON) -m pytest -q -n auto -m "not lab"
 
+# One lab after the other would leave a quarter of two cores idle.
 test: check lab-packages
-	$(PYTHON) -m pytest -m lab
+	$(PYTHON) -m pytest -m lab -n 2 --dist loadgroup
 
 test-quick: check lab-packages
 	$(PYTHON) -m pytest -m quick

@@ -15,7 +15,7 @@ from tests.lab.errors import LabError
 from tests.lab.flavours import Recipe, recipe, recipes
 from tests.lab.images import Image, build_images, image
 from tests.lab.machines import FAR_ADDRESS, Machine
-from tests.lab.places import PORTS, Place, cache, locked
+from tests.lab.places import PORT_VARIABLE, PORTS, Place, cache, locked
 from tests.lab.progress import say, step
 from tests.lab.qemu import Qemu, version
 from tests.lab.seed import seed
@@ -292,7 +292,7 @@ class Lab:
                 except OSError:
                     raise LabError(
                         f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
-                        f"set CULVERT_LAB_PORT to the first of {PORTS} free ports."
+                        f"set {PORT_VARIABLE} to the first of {PORTS} free ports."
                     ) from None
 
 

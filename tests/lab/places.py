@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.lab.errors import LabError
 
+PORT_VARIABLE = "CULVERT_LAB_PORT"
 DEFAULT_PORT = 4200
 PORTS = 6
 """One for each machine of the largest topology, counted from the lab's port."""
@@ -32,10 +33,10 @@ class Place:
     @classmethod
     def from_environment(cls) -> "Place":
         """The place that `CULVERT_LAB_PORT` chooses."""
-        text = os.environ.get("CULVERT_LAB_PORT", str(DEFAULT_PORT))
+        text = os.environ.get(PORT_VARIABLE, str(DEFAULT_PORT))
         if not text.isdecimal() or not 1024 <= int(text) <= HIGHEST_PORT:
             raise LabError(
-                f"CULVERT_LAB_PORT is {text!r}: "
+                f"{PORT_VARIABLE} is {text!r}: "
                 f"give the first of {PORTS} free ports, a number from 1024 to {HIGHEST_PORT}."
             )
         return cls(int(text))

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +11,24 @@ from _pytest.terminal import TerminalReporter
 from tests import runs
 from tests.lab.errors import ReleaseError
 from tests.lab.lab import Lab
+from tests.lab.places import PORT_VARIABLE, PORTS, Place
 from tests.lab.topologies import BROKER, Topology
-from tests.runs import REPOSITORY, Hosts, Run
+from tests.runs import Hosts, Run
 from tests.scenarios.cases import inventory
 from tests.scenarios.observation import Observation, observe_all
 
 Deploy = Callable[[str], None]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the lab, and which one: several labs at once share no topology."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            topology = parameters.get("topology", BROKER)
             item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.xdist_group(topology.name))
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
@@ -50,14 +54,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
 
 
 class Labs:
-    """The labs of all topologies, of which one is up at a time, and what is known of that one.
+    """The labs of a process, of which one is up at a time, and what is known of that one."""
 
-    `wanted` are those that will be asked for.
-    """
-
-    def __init__(self, wanted: Iterable[Topology] = ()) -> None:
-        self._wanted = tuple(wanted)
-        self._building: subprocess.Popen[bytes] | None = None
+    def __init__(self) -> None:
         self._lab: Lab | None = None
         self._was_up = False
         self._bare: dict[str, Observation] = {}
@@ -79,31 +78,9 @@ class Labs:
                 self._unavailable[topology] = f"{topology.name}: a release can't be had: {error}"
                 pytest.skip(self._unavailable[topology])
             self._lab = lab
-            self._build_ahead(topology)
             self._lab.reset()
             self._bare, self._deployments = {}, {}
         return self._lab
-
-    def _build_ahead(self, topology: Topology) -> None:
-        """Build the images of all other topologies in what the tests leave of the processors.
-
-        What fails is tried again, and told, where its topology is asked for.
-        """
-        others = [each.name for each in self._wanted if each != topology]
-        if self._building is None and others:
-            self._building = subprocess.Popen(
-                ["nice", "-n", "19", sys.executable, "-m", "tests.lab", "build", *others],
-                cwd=REPOSITORY,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-
-    def end(self) -> None:
-        """End the machines, and what is being built."""
-        self.down()
-        if self._building is not None and self._building.poll() is None:
-            os.killpg(self._building.pid, signal.SIGTERM)
-            self._building.wait()
 
     def down(self) -> None:
         """End the machines, unless they ran before the tests."""
@@ -121,32 +98,38 @@ class Labs:
             self._bare = observe_all(self._lab)
         return self._bare
 
-    def deployed(self, name: str, hosts: Hosts, folder: Path) -> Run:
-        """Put the lab into the state right after the first deployment of an inventory."""
+    def deployed(
+        self, name: str, hosts: Hosts, folder: Path, beforehand: Callable[[], None] | None = None
+    ) -> Run:
+        """Put the lab into the state right after the first deployment of an inventory.
+
+        Where it is deployed only now, something is done `beforehand`, and may go on.
+        """
         assert self._lab is not None
-        if name not in self._deployments:
+        if name in self._deployments:
+            self._lab.restore(name)
+        else:
             self._lab.reset()
+            if beforehand:
+                beforehand()
             self._deployments[name] = runs.run(folder, hosts, "deploy.py", "-y")
             self._lab.save(name)
-        self._lab.restore(name)
         return self._deployments[name]
 
 
 @pytest.fixture(scope="session")
-def labs(request: pytest.FixtureRequest) -> Iterator[Labs]:
+def labs(worker_id: str) -> Iterator[Labs]:
+    if worker_id != "master":
+        # One of several processes, each with machines of its own.
+        port = Place.from_environment().port + PORTS * int(worker_id.removeprefix("gw"))
+        os.environ[PORT_VARIABLE] = str(port)
     # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    parameters = [
-        value
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        for value in item.callspec.params.values()
-    ]
-    labs = Labs(dict.fromkeys(each for each in parameters if isinstance(each, Topology)))
+    labs = Labs()
     try:
         yield labs
     finally:
-        labs.end()
+        labs.down()
 
 
 @pytest.fixture

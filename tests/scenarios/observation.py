@@ -1,6 +1,7 @@
 """What a machine looks like from the inside, and whether packets flow."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -115,6 +116,26 @@ def pending(lab: Lab, hosts: Hosts, name: str) -> str:
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
     found = state.parse(lab.machine(name).run(managers.script(node)).stdout)
     return plan.plan(node, found).changes.diff()
+
+
+class Pings:
+    """What a machine sends to an address again and again, and of which nothing may be lost."""
+
+    def __init__(
+        self, machine: LabMachine, address: str, *, every: float, interface: str | None = None
+    ) -> None:
+        through = f"-I {interface} " if interface else ""
+        self._running = machine.start(f"exec ping -6 -n -i {every} {through}{address}")
+
+    def assert_answered(self, more_than: int) -> int:
+        """End them. How many were answered: all, and more than so many."""
+        output = self._running.stop("INT").stdout
+        answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)]
+        (sent,) = re.findall(r"(\d+) packets transmitted", output)
+        assert answered == list(range(1, len(answered) + 1)), output
+        # One may have been on its way at the end.
+        assert more_than < int(sent) <= len(answered) + 1, output
+        return len(answered)
 
 
 def assert_traffic(lab: Lab, case: Case, seconds: float = 30) -> None:

@@ -1,13 +1,15 @@
 """What each manager must live through, as a server and as a client.
 
 All hosts of a topology go through a scenario at once; each is then looked at in a test of its own.
+Servers whose IPv6 default route is learned send pings meanwhile: forwarding must not cost them that
+route.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,16 @@ from tasks.obstacles import ObstacleError
 from tests import runs
 from tests.lab.errors import LabError
 from tests.lab.flavours import FLAVOURS
+from tests.lab.internet import ADVERTISED_SECONDS
 from tests.lab.lab import Lab
-from tests.lab.machines import Machine
+from tests.lab.machines import FAR_ADDRESS, Machine
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
 from tests.runs import Hosts, Run
 from tests.scenarios.cases import Case, connected, straight, tunnels
 from tests.scenarios.conftest import Labs
 from tests.scenarios.observation import (
     Observation,
+    Pings,
     assert_traffic,
     differences,
     observe,
@@ -33,16 +37,22 @@ from tests.scenarios.observation import (
 
 @dataclass
 class Stage:
-    """A topology that went through a scenario: its lab, what is declared, the last run."""
+    """A topology that went through a scenario: its lab, what is declared, the last run.
+
+    `pings` come from the servers whose default route is learned; at the time `expired` no such
+    route is left that isn't learned anew.
+    """
 
     lab: Lab
     topology: Topology
     folder: Path
     hosts: Hosts
-    run: Run
     bare: dict[str, Observation]
+    run: Run
     troubles: dict[str, Exception] = field(default_factory=dict)
     seconds: float = 0
+    pings: dict[str, Pings] = field(default_factory=dict)
+    expired: float = 0
 
     def deploy(self, hosts: Hosts, task: str = "deploy.py") -> None:
         """Run a task on an inventory."""
@@ -90,11 +100,30 @@ class Stage:
         self.on_each(act)
 
 
+def learners(topology: Topology) -> list[str]:
+    """The servers whose default route is learned."""
+    return [
+        server.name for server in topology.servers if any(card.advertised for card in server.cards)
+    ]
+
+
+def send_pings(lab: Lab) -> dict[str, Pings]:
+    """From now on, from each of those servers."""
+    return {
+        name: Pings(lab.machine(name), FAR_ADDRESS, every=0.2) for name in learners(lab.topology)
+    }
+
+
+def expiry() -> float:
+    """When no route is left that was learned before now."""
+    return time.monotonic() + ADVERTISED_SECONDS + 5
+
+
 # --- What happens ----------------------------------------------------------------------------
 
 
 def first_deploy(stage: Stage) -> None:
-    """The state that every scenario starts from."""
+    """The state that the other scenarios start from."""
     del stage
 
 
@@ -104,6 +133,7 @@ def unchanged_run(stage: Stage) -> None:
 
 def reboot(stage: Stage) -> None:
     stage.lab.reboot(stage.topology.names)
+    stage.pings, stage.expired = send_pings(stage.lab), expiry()
 
 
 def cable_pulled(stage: Stage) -> None:
@@ -151,6 +181,10 @@ def is_proven(stage: Stage, host: str) -> None:
     lines = stage.said_of(host)
     assert any(line.startswith("verified: ") for line in lines), stage.run.output
     assert not any(line.startswith("expected: ") for line in lines)
+
+
+def is_proven_and_deployed(stage: Stage, host: str) -> None:
+    is_proven(stage, host)
     is_deployed(stage, host)
 
 
@@ -160,6 +194,24 @@ def is_unchanged(stage: Stage, host: str) -> None:
     expected = f"nothing to change ({manager} holds "
     assert any(line.startswith(expected) for line in stage.said_of(host)), stage.run.output
     is_proven(stage, host)
+    keeps_its_learned_route(stage, host)
+
+
+def is_back(stage: Stage, host: str) -> None:
+    is_deployed(stage, host)
+    keeps_its_learned_route(stage, host)
+
+
+def keeps_its_learned_route(stage: Stage, host: str) -> None:
+    """No packet was lost until the route was learned anew, while the host forwards."""
+    if host in learners(stage.topology):
+        time.sleep(max(0, stage.expired - time.monotonic()))
+        # Five in a second; an emulated machine may not keep time.
+        stage.pings.pop(host).assert_answered(ADVERTISED_SECONDS)
+        look = "ip -6 route show default; cat /proc/sys/net/ipv6/conf/all/forwarding"
+        found = stage.lab.machine(host).run(look).stdout
+        assert " proto ra " in found
+        assert found.endswith("\n1\n")
 
 
 def is_as_before(stage: Stage, host: str) -> None:
@@ -170,11 +222,15 @@ def is_as_before(stage: Stage, host: str) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Something that happens to deployed hosts, and what must be so on each of them then."""
+    """Something that happens to deployed hosts, and what must be so on each of them then.
+
+    It happens to hosts that have just been deployed to, or that went through the scenario `after`.
+    """
 
     title: str
     act: Callable[[Stage], None]
     check: Callable[[Stage, str], None]
+    after: "Scenario | None" = None
     is_quick: bool = False
     flows: bool = True
 
@@ -186,14 +242,17 @@ class Scenario:
         stage.on_each(lambda machine: self.check(stage, machine.name))
 
 
+DEPLOYED = Scenario("first deploy", first_deploy, is_proven, is_quick=True)
+PULLED = Scenario("cable pulled", cable_pulled, is_deployed, is_quick=True)
+APPLIED = Scenario("manager applies", applied, is_deployed, after=PULLED)
 SCENARIOS = (
-    Scenario("first deploy", first_deploy, is_proven, is_quick=True),
-    Scenario("unchanged re-run", unchanged_run, is_unchanged, is_quick=True),
-    Scenario("reboot", reboot, is_deployed),
-    Scenario("cable pulled", cable_pulled, is_deployed, is_quick=True),
-    Scenario("manager applies", applied, is_deployed),
-    Scenario("manager restarts", restarted, is_deployed),
-    Scenario("ends move", moved, is_proven),
+    DEPLOYED,
+    Scenario("unchanged re-run", unchanged_run, is_unchanged, after=DEPLOYED, is_quick=True),
+    Scenario("reboot", reboot, is_back),
+    PULLED,
+    APPLIED,
+    Scenario("manager restarts", restarted, is_deployed, after=APPLIED),
+    Scenario("ends move", moved, is_proven_and_deployed),
     Scenario("removed", removed, is_as_before, is_quick=True, flows=False),
 )
 
@@ -203,19 +262,24 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     """Puts a topology through a scenario, unless it is the last one that was asked for."""
     last: dict[tuple[str, str], Stage] = {}
 
+    def deployed(topology: Topology) -> Stage:
+        lab = labs.up(topology)
+        hosts = connected(topology, tunnels(straight(topology)))
+        bare, folder = labs.bare(), tmp_path_factory.mktemp("inventory")
+        pings: dict[str, Pings] = {}
+        run = labs.deployed("straight", hosts, folder, lambda: pings.update(send_pings(lab)))
+        return Stage(lab, topology, folder, hosts, bare, run, pings=pings, expired=expiry())
+
     def stage(topology: Topology, scenario: Scenario) -> Stage:
         key = (topology.name, scenario.title)
         if key not in last:
-            last.clear()
-            lab = labs.up(topology)
+            earlier = stage(topology, scenario.after) if scenario.after else None
+            labs.up(topology)
             start = time.monotonic()
-            bare = labs.bare()
-            folder = tmp_path_factory.mktemp("inventory")
-            hosts = connected(topology, tunnels(straight(topology)))
-            run = labs.deployed("straight", hosts, folder)
-            found = Stage(lab, topology, folder, hosts, run, bare)
+            found = replace(earlier, troubles={}) if earlier else deployed(topology)
             scenario.play(found)
             found.seconds = time.monotonic() - start
+            last.clear()
             last[key] = found
         return last[key]
 

@@ -6,7 +6,7 @@ import sys
 
 from tests.lab.access import port, ssh_command
 from tests.lab.errors import LabError
-from tests.lab.lab import Lab, build
+from tests.lab.lab import Lab
 from tests.lab.progress import say
 from tests.lab.topologies import BROKER, TOPOLOGIES, table
 
@@ -18,8 +18,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="start the machines, building what is missing")
     up.add_argument("topology", nargs="?", choices=TOPOLOGIES, default=BROKER.name)
-    built = commands.add_parser("build", help="build what images are missing, and start nothing")
-    built.add_argument("topologies", nargs="+", choices=TOPOLOGIES, metavar="topology")
     commands.add_parser("status", help="list the machines and how to reach them")
     commands.add_parser("reset", help="put the machines back to where `up` left them")
     save = commands.add_parser("save", help="keep the machines' state under a name")
@@ -40,8 +38,6 @@ def _run(arguments: argparse.Namespace) -> None:
         case "up":
             lab.up()
             _print_status(lab)
-        case "build":
-            build(TOPOLOGIES[name] for name in arguments.topologies)
         case "status":
             _print_status(lab)
         case "support":

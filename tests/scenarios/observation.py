@@ -129,21 +129,31 @@ class Pings:
 
     def assert_answered(self, more_than: int) -> int:
         """End them. How many were answered: all, and more than so many."""
-        output = self._running.stop("INT").stdout
-        answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)]
-        (sent,) = re.findall(r"(\d+) packets transmitted", output)
-        assert answered == list(range(1, len(answered) + 1)), output
+        done = self._running.stop("INT")
+        answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", done.stdout)]
+        sent = re.search(r"(\d+) packets transmitted", done.stdout)
+        assert sent, f"ping ended by itself: {done}"
+        assert answered == list(range(1, len(answered) + 1)), done.stdout
         # One may have been on its way at the end.
-        assert more_than < int(sent) <= len(answered) + 1, output
+        assert more_than < int(sent[1]) <= len(answered) + 1, done.stdout
         return len(answered)
+
+
+def forget_neighbours(router: LabMachine) -> None:
+    """Have a router ask anew who has an address.
+
+    A neighbour remembered from before would hide that the server answers for none any more. One
+    that is being asked for stays, and with it the packet that waits for the answer.
+    """
+    known = " ".join(f"nud {state}" for state in ("reachable", "stale", "delay", "probe", "failed"))
+    # It fails where somebody else does the same at this moment.
+    router.run(f"ip -6 neighbour flush {known}", check=False)
 
 
 def assert_traffic(lab: Lab, case: Case, seconds: float = 30) -> None:
     """Each end reaches the Internet host, and is reached from it, on what a router asks anew."""
     internet = lab.machine("internet")
-    # A neighbour remembered from before would hide that the server answers for none any more. It
-    # fails where somebody else does the same at this moment.
-    internet.run("ip -6 neighbour flush all", check=False)
+    forget_neighbours(internet)
     for address in (case.client_ipv6, case.server_ipv6):
         internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {address}", seconds)
     for name, address in ((case.client, case.client_ipv6), (case.server, case.server_ipv6)):
@@ -153,7 +163,7 @@ def assert_traffic(lab: Lab, case: Case, seconds: float = 30) -> None:
 def assert_all_flow(lab: Lab, hosts: Hosts, seconds: float = 30) -> None:
     """The Internet host is answered by both ends of every tunnel of an inventory."""
     internet = lab.machine("internet")
-    internet.run("ip -6 neighbour flush all")
+    forget_neighbours(internet)
     for tunnel in declaration.read(dict(hosts), managers.NAMES).tunnels:
         for address in (tunnel.client_ipv6, tunnel.server_ipv6):
             internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {address}", seconds)

@@ -133,6 +133,9 @@ def unchanged_run(stage: Stage) -> None:
 
 def reboot(stage: Stage) -> None:
     stage.lab.reboot(stage.topology.names)
+    for name in learners(stage.topology):
+        # Until the next advertisement there is no route.
+        stage.lab.machine(name).wait_for(f"ping -6 -n -c 1 -W 1 {FAR_ADDRESS}", 60)
     stage.pings, stage.expired = send_pings(stage.lab), expiry()
 
 

@@ -166,7 +166,8 @@ class WrittenServer(Written):
 
     ipv4: Ipv4 = Field(description="the IPv4 address that clients connect to, like '198.51.100.10'")
     prefix: Prefix | None = Field(
-        None, description="an IPv6 prefix up to /126 without host bits, like '2001:db8:1::/64'"
+        None,
+        description="an IPv6 prefix from /16 to /126 without host bits, like '2001:db8:1::/64'",
     )
     on_link: Boolean = Field(True, description="True or False")
     routed_prefixes: Pools = Field(

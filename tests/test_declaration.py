@@ -177,13 +177,13 @@ ONE_MISTAKE = [
     ),
     (
         with_server(prefix="2001:db8:1::1/64"),
-        "fra1.example.net: tunnel_server.prefix = '2001:db8:1::1/64': expected an IPv6 prefix up "
-        "to /126 without host bits, like '2001:db8:1::/64'",
+        "fra1.example.net: tunnel_server.prefix = '2001:db8:1::1/64': expected an IPv6 prefix from "
+        "/16 to /126 without host bits, like '2001:db8:1::/64'",
     ),
     (
         with_server(prefix="198.51.100.0/24"),
-        "fra1.example.net: tunnel_server.prefix = '198.51.100.0/24': expected an IPv6 prefix up "
-        "to /126 without host bits, like '2001:db8:1::/64'",
+        "fra1.example.net: tunnel_server.prefix = '198.51.100.0/24': expected an IPv6 prefix from "
+        "/16 to /126 without host bits, like '2001:db8:1::/64'",
     ),
     (
         with_server(prefix=None),

@@ -6,11 +6,13 @@ topologies   who stands where: a server and a client of two managers each, and w
 internet     what makes a machine the Internet between them
 places       where the lab keeps its files, and on which ports it answers
 progress     what a person waiting at the terminal gets to read
+waiting      until something has come true on a machine
 errors       the one exception that is for people
 cpio         writes the archives that a Linux kernel unpacks at boot
 images       builds a disk, a kernel and an initrd for each set of packages
 seed         the files that make an image into one machine
-ssh          keys, connections and commands
+access       who may enter the machines: keys, ports, users
+session      commands on a machine, over a connection that is kept
 accelerator  whether KVM can be trusted on this computer
 qemu         one machine's process: start, snapshot, stop
 lab          the machines together: up, reset, down

@@ -21,14 +21,13 @@ from tests.lab.qemu import Qemu, version
 from tests.lab.seed import seed
 from tests.lab.session import Background, Result, Session
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
+from tests.lab.waiting import comes_true
 
 BOOTED = "booted"
 """The snapshot from which every test starts: all machines up, nothing deployed."""
 
 BOOT_SECONDS = 600.0
 """For the slowest computer: emulated machines share its cores while they boot."""
-
-BOOT_POLL_SECONDS = 0.2
 
 GOODBYE_SECONDS = 3.0
 
@@ -80,14 +79,12 @@ class LabMachine:
         A connection that comes too early is kept by QEMU, and costs a machine that has just booted
         a process and its time.
         """
-        deadline = time.monotonic() + timeout
-        while self._boots() <= boots:
-            if time.monotonic() > deadline or not self.qemu.runs():
-                raise LabError(
-                    f"{self.machine.name} has not booted in {timeout:.0f} s, or was ended: "
-                    f"see what it says in {self.qemu.console}."
-                )
-            time.sleep(BOOT_POLL_SECONDS)
+        comes_true(lambda: self._boots() > boots or not self.qemu.runs(), timeout)
+        if self._boots() <= boots:
+            raise LabError(
+                f"{self.machine.name} has not booted in {timeout:.0f} s, or was ended: "
+                f"see what it says in {self.qemu.console}."
+            )
         self.session().connect()
         self.run("systemctl is-system-running --wait", check=False, timeout=timeout)
         self.wait_for_addresses()

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.lab.images import Image
 from tests.lab.machines import FIRST_SLOT, Machine
 from tests.lab.places import Place
 from tests.lab.topologies import Topology
+from tests.lab.waiting import comes_true
 
 PROGRAM = "qemu-system-x86_64"
 MEMORY = 320
@@ -188,14 +188,12 @@ class Qemu:
         return self.console.read_text(errors="replace")
 
     def _wait_for_status(self, status: str, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        while True:
-            found = self._ask("query-status")
-            if isinstance(found, dict) and found["status"] == status:
-                return
-            if time.monotonic() > deadline:
-                raise LabError(f"{self.machine.name}: not {status} after {timeout:.0f} s: {found}")
-            time.sleep(0.2)
+        def found() -> object:
+            answer = self._ask("query-status")
+            return answer["status"] if isinstance(answer, dict) else answer
+
+        if not comes_true(lambda: found() == status, timeout):
+            raise LabError(f"{self.machine.name}: {found()}, not {status} after {timeout:.0f} s.")
 
     def quit(self) -> None:
         """End the process."""
@@ -204,12 +202,10 @@ class Qemu:
             return
         with suppress(LabError):
             self._ask("quit")
-        deadline = time.monotonic() + QUIT_SECONDS
-        while self._pid() is not None:
-            if time.monotonic() > deadline:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
+        if not comes_true(lambda: self._pid() is None, QUIT_SECONDS):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            comes_true(lambda: self._pid() is None, QUIT_SECONDS)
 
     @property
     def _monitor(self) -> Path:

@@ -263,15 +263,21 @@ TOPOLOGIES = {
 def table() -> str:
     """What is supported, as the README has it: a line for each row, in Markdown."""
     lines = [
-        "| manager | Debian | the server's uplink | the client's uplink |",
+        "| manager | release | the server's uplink | the client's uplink |",
         "|---|---|---|---|",
     ]
     for topology in TOPOLOGIES.values():
         for row in topology.rows:
-            release = f"{RELEASES[row.suite]} ({row.suite})"
+            release = RELEASES.get(row.suite, row.suite)
             cells = (FLAVOURS[row.flavour].title, release, str(row.server), str(row.client))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-RELEASES = {"bookworm": "12", "trixie": "13", "testing": "14 to be"}
+RELEASES = {
+    "bookworm": "Debian 12 (bookworm)",
+    "trixie": "Debian 13 (trixie)",
+    "testing": "Debian 14 to be (testing)",
+    "noble": "Ubuntu 24.04 (noble)",
+}
+"""What people call a suite; any other stands in the table as it is."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 from tests import runs
 from tests.lab.errors import ReleaseError
@@ -29,28 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             topology = parameters.get("topology", BROKER)
             item.add_marker(pytest.mark.lab)
             item.add_marker(pytest.mark.xdist_group(topology.name))
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """The table of what each manager lived through, with seconds, or how it ended."""
-    rows: dict[str, dict[str, str]] = {}
-    for outcome in ("passed", "failed", "skipped", "error"):
-        for report in terminalreporter.getreports(outcome):
-            found = dict(getattr(report, "user_properties", ()))
-            if "scenario" in found:
-                cells = rows.setdefault(found["host"], {})
-                seconds = found.get("seconds")
-                ended = f"{seconds:.0f} s" if outcome == "passed" else outcome.upper()
-                cells[found["scenario"]] = ended
-    if not rows:
-        return
-    titles = list(dict.fromkeys(title for cells in rows.values() for title in cells))
-    width = max(map(len, rows))
-    terminalreporter.section("what each manager lived through")
-    terminalreporter.line(f"{'':{width}}  {'  '.join(titles)}")
-    for host, cells in rows.items():
-        line = "  ".join(f"{cells.get(title, ''):>{len(title)}}" for title in titles)
-        terminalreporter.line(f"{host:{width}}  {line}")
 
 
 class Labs:

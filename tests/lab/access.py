@@ -1,7 +1,9 @@
 """Who may enter the machines: keys, ports, and how SSH clients and pyinfra are told of them."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,10 +48,11 @@ def _key(name: str) -> Path:
             Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{name}.{os.getpid()}")
-        with open(draft, "wb", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
-            file.write(text)
-        draft.replace(path)
+        # Of two programs that make one at the same time, the first one's stays.
+        with NamedTemporaryFile(dir=path.parent) as draft, suppress(FileExistsError):
+            draft.write(text)
+            draft.flush()
+            path.hardlink_to(draft.name)
     return path
 
 

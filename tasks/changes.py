@@ -116,7 +116,8 @@ def _count(number: int, noun: str) -> str:
 
 # One function, called on the last line: of a script that is cut off on its way nothing runs, and
 # no command in it reads the rest of the script from standard input.
-# Folder names and file names of Culvert hold no spaces, so $staged may be split at them.
+# Folder names and file names of Culvert hold no spaces, so $staged may be split at them; a host's
+# own file whose name is part of one is refused where it holds any.
 _PROLOGUE = r"""main() {
 set -eu
 umask 022

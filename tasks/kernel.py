@@ -91,13 +91,21 @@ def _is_wanted(route: Route, end: End) -> bool:
     return route.destination in end.destinations and route.gateway == str(end.peer)
 
 
+# It would take the tunnels of other network namespaces along: those of containers.
+UNLOAD = r"""{ for process in $(lsns -t net -n -o PID); do
+    nsenter -t "$process" -n ip -o link show type sit || true
+done; ip -all netns exec ip -o link show type sit || true; } 2>/dev/null |
+    grep '^[0-9]' | grep -qv '^[0-9]*: sit0[@:]' || modprobe -r sit"""
+
+
 def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
     """The module goes with the last tunnel, and takes its sit0 along, as before the first run."""
     others = {n for n, link in state.links.items() if link.kind == "sit"} - {*leaving, "sit0"}
     fallback = state.links.get("sit0")
     if leaving and not others and fallback and not fallback.is_up and state.sit_is_module:
         yield Step(
-            ("-link sit0: the kernel's own, goes with its sit module",), ("modprobe -r sit",)
+            ("-link sit0: the kernel's own, goes with its sit module if no container has tunnels",),
+            (UNLOAD,),
         )
 
 

@@ -86,7 +86,10 @@ def plan(node: Node, state: HostState) -> Plan:
 
 
 def _removal(node: Node, state: HostState) -> Plan:
-    if state.files:
+    # Others than root can't read every file of Culvert's, but see every tunnel.
+    if state.files or any(
+        link.kind == "sit" and link.name != "sit0" for link in state.links.values()
+    ):
         _stop(obstacles.of_user(state))
     files = _file_changes(state, {})
     leaving = _leaving(node, None, state)

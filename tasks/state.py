@@ -46,7 +46,10 @@ class File:
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface; `local`, `remote` and `ttl` are a tunnel's (0: inherited)."""
+    """A network interface; `local`, `remote` and `ttl` are a tunnel's (0: inherited).
+
+    `is_advertised_to`: the kernel made an address of a prefix that a router advertises there.
+    """
 
     name: str
     kind: str | None
@@ -56,6 +59,7 @@ class Link:
     local: IPAddress | None = None
     remote: IPAddress | None = None
     ttl: int = 0
+    is_advertised_to: bool = False
 
 
 @dataclass(frozen=True)
@@ -306,6 +310,7 @@ def _link(entry: Mapping[str, Any]) -> Link:
         local=_endpoint(tunnel.get("local")),
         remote=_endpoint(tunnel.get("remote")),
         ttl=tunnel.get("ttl", 0),
+        is_advertised_to=any("mngtmpaddr" in a for a in entry.get("addr_info", ())),
     )
 
 

@@ -24,9 +24,8 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
     external = site.external_interface
     settings = {}
     # First: with forwarding on, the kernel drops the default route that it learned by router
-    # advertisement wherever accept_ra is 1, and asks for no other.
-    learned = {route.device for route in state.default_routes() if route.protocol == "ra"}
-    for interface in sorted({external, *learned}):
+    # advertisement wherever accept_ra is 1, asks for no other, and lets the addresses expire.
+    for interface in sorted({external, *_learners(state)}):
         path = f"net/ipv6/conf/{interface}/accept_ra"
         if state.sysctls.get(path, "0") != "0":
             settings[path] = "2"
@@ -36,6 +35,16 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
         # Else each answer waits a random 0 to 0.8 s (pneigh_enqueue).
         settings[f"net/ipv6/neigh/{external}/proxy_delay"] = "0"
     return settings
+
+
+def _learners(state: HostState) -> Iterable[str]:
+    """The interfaces on which the host listens to routers.
+
+    One that did before the first run still does, though its router may be silent at this moment.
+    """
+    yield from (route.device for route in state.default_routes() if route.protocol == "ra")
+    yield from (link.name for link in state.links.values() if link.is_advertised_to)
+    yield from (p.split("/")[3] for p in _remembered(state) if p.endswith("/accept_ra"))
 
 
 def files(settings: Mapping[str, str], state: HostState) -> dict[str, File]:

@@ -100,6 +100,9 @@ def _any_interface(value: object) -> str:
         raise ValueError
     if len(value) > INTERFACE_NAME_MAX or value in RESERVED_INTERFACES:
         raise ValueError
+    # systemd refuses a number, which would be an interface's index.
+    if value.isdecimal():
+        raise ValueError
     return value
 
 
@@ -139,7 +142,7 @@ def _name(value: object) -> str:
 
 INTERFACE_RULE = (
     f"an interface name of at most {INTERFACE_NAME_MAX} letters, digits, '-' and '_', "
-    f"none of {', '.join(sorted(RESERVED_INTERFACES))}"
+    f"not digits alone, none of {', '.join(sorted(RESERVED_INTERFACES))}"
 )
 
 _ANY_INTERFACE_RULE = INTERFACE_RULE.replace("'-' and '_'", "'-', '_' and '.'")

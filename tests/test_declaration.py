@@ -196,18 +196,23 @@ ONE_MISTAKE = [
     (
         with_tunnel(interface="sixteen-is-a-lot"),
         "web1.example.net: tunnel.interface = 'sixteen-is-a-lot': expected an interface name of "
-        "at most 15 letters, digits, '-' and '_', none of all, default, lo, sit0",
+        "at most 15 letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
+    ),
+    (
+        with_tunnel(interface="6"),
+        "web1.example.net: tunnel.interface = '6': expected an interface name of at most 15 "
+        "letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
     ),
     (
         with_tunnel(interface="sit/../0"),
         "web1.example.net: tunnel.interface = 'sit/../0': expected an interface name of at most "
-        "15 letters, digits, '-' and '_', none of all, default, lo, sit0",
+        "15 letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
     ),
     (
         {SERVER_HOST: INVENTORY[SERVER_HOST], "wordpress-eu-1.example.net": {"tunnel": CLIENT}},
         "wordpress-eu-1.example.net: tunnel.server_interface = 'sit-wordpress-eu-1': the default, "
         "made of the host's name, can't be used; set it to an interface name of at most 15 "
-        "letters, digits, '-' and '_', none of all, default, lo, sit0",
+        "letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
     ),
     (
         with_tunnel(nubmer=1),

@@ -269,6 +269,40 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "`lan` eth1: ifupdown doesn't hold it, so nothing would keep 2001:db8:100:1::1/64 there; "
         "looked for: `ifquery --state` lists it (ifupdown)",
     ),
+    (
+        "ifupdown",
+        "server",
+        lambda state: replace(
+            state,
+            answers={"ifupdown": ifupdown(["eth0"]).replace("eth0=eth0", "eth0=home")},
+        ),
+        "eth0 is up by the stanza `iface home` (a logical interface), which would not bring back "
+        "what Culvert adds to eth0: call the stanza so",
+    ),
+    (
+        "netplan",
+        "routing-client",
+        lambda state: replace(
+            state,
+            answers={
+                "networkd": networkd(
+                    dict.fromkeys(
+                        ("eth0", "eth1"), "/run/systemd/network/10-netplan-all-en.network"
+                    )
+                )
+            },
+        ),
+        "`lan` eth1: /run/systemd/network/10-netplan-all-en.network is for eth0 too, which would "
+        "get its address as well: give eth1 a file, or in netplan an entry, of its own",
+    ),
+    (
+        "networkd",
+        "server",
+        lambda state: replace(
+            state, answers={"networkd": networkd({"eth0": "/etc/systemd/network/my own.network"})}
+        ),
+        "/etc/systemd/network/my own.network is for eth0: rename it, without spaces or such marks",
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from tasks import additions, declaration, managers, sysctls
+from tasks import additions, declaration, kernel, managers, sysctls
 from tasks.model import Node
 from tasks.obstacles import ObstacleError
 from tasks.plan import plan
@@ -278,11 +278,50 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
     added = state.files[additions.FILE].text.splitlines() if additions.FILE in state.files else []
     taken_back = [line for step in changes.removals for line in step.shown]
     assert {f"-{line}" for line in added if not line.startswith("#")} <= {*taken_back}
-    assert changes.steps[-1].commands == ("modprobe -r sit",)
+    assert changes.steps[-1].commands == (kernel.UNLOAD,)
     # A tunnel of somebody else's needs the module.
     foreign = {**state.links, "he-ipv6": replace(sit0, name="he-ipv6")}
     steps = plan(nothing, replace(state, links=foreign)).changes.steps
-    assert "modprobe -r sit" not in [command for step in steps for command in step.commands]
+    assert kernel.UNLOAD not in [command for step in steps for command in step.commands]
+
+
+TOOLS = {
+    "lsns": "echo 1; echo 42",
+    # The host's own namespace has sit0 alone, a container's a tunnel too, at times.
+    "nsenter": "echo '5: sit0@NONE: <NOARP>'; [ $2 = 1 ] || cat container; exit 1",
+    "ip": "cat named; exit 255",
+    "modprobe": "echo gone",
+}
+TUNNEL = "7: he-ipv6@NONE: <NOARP>\n"
+
+
+@pytest.mark.parametrize(
+    ("container", "named", "output"), [("", "", "gone\n"), (TUNNEL, "", ""), ("", TUNNEL, "")]
+)
+def test_the_module_stays_where_a_container_has_a_tunnel(
+    tmp_path: Path, container: str, named: str, output: str
+) -> None:
+    for tool, text in TOOLS.items():
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / tool).chmod(0o755)
+    (tmp_path / "container").write_text(container)
+    (tmp_path / "named").write_text(named)
+    done = subprocess.run(
+        ["sh", "-euc", kernel.UNLOAD],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (output, "")
+
+
+def test_only_root_is_told_that_there_is_nothing_to_remove() -> None:
+    # Others can't read a file of mode 0600, and this client has no other one.
+    state = replace(deployed("netplan", "client"), files={}, uid=1000)
+    with pytest.raises(ObstacleError, match="not root"):
+        plan(Node(node("client").host, None, None, ()), state)
 
 
 def test_folders_go_with_their_last_file_where_culvert_brought_them() -> None:

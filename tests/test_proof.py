@@ -96,6 +96,23 @@ def test_silence_is_said_with_what_was_expected_and_seen(tmp_path: Path) -> None
     ]
 
 
+def test_of_very_many_checks_some_are_made_at_a_time(tmp_path: Path) -> None:
+    hosts = {f"web{n}": {"tunnel": {**CLIENT, "number": n, "ipv4": f"192.0.2.{n}"}} for n in MANY}
+    inventory = {"fra1.example.net": INVENTORY["fra1.example.net"], **hosts}
+    server = Site(declaration.read(inventory, managers.NAMES).nodes["fra1.example.net"], "eth0")
+    entries = "\n".join(f"{address} dev eth0 proxy" for address in server.proxied)
+    found = run(tmp_path, server, ping=ANSWERS, ip=entries)
+    # This computer's own settings are another matter.
+    told = [result for result in found if not result.check.expected.startswith("net.ipv6.")]
+    assert [result.sentence for result in told if not result.is_met] == []
+    assert len(found) == 4 * len(MANY) + 3
+    waits = proof.script(proof.checks(server)).splitlines().count("wait")
+    assert waits == len(found) // proof.AT_ONCE + 1
+
+
+MANY = range(1, 41)
+
+
 def test_ten_percent_loss_is_no_zero_loss(tmp_path: Path) -> None:
     text = SILENCE.replace("100%", "10%")
     found = run(tmp_path, site("client"), ping=text, ip="sit-ipv6", sleep="")

@@ -7,7 +7,7 @@ import pytest
 from tasks import managers, sysctls
 from tasks.model import Node
 from tasks.plan import plan
-from tasks.state import HostState
+from tasks.state import HostState, Link, Route
 from tests.samples import bare, deployed, node
 
 NOTHING = Node("fra1.example.net", None, None, ())
@@ -59,6 +59,37 @@ def test_what_is_remembered_outlives_what_comes_later() -> None:
     later = {**state.sysctls, "net/ipv6/conf/docker0/forwarding": "1"}
     assert not plan(node("server"), replace(state, sysctls=later)).changes
     assert "docker0" not in state.files[sysctls.BEFORE].text
+
+
+def listening(state: HostState, accept_ra: str) -> HostState:
+    """With a second uplink, on which the host listens to routers."""
+    setting = {"net/ipv6/conf/eth1/accept_ra": accept_ra, "net/ipv6/conf/eth1/forwarding": "0"}
+    return replace(
+        state,
+        links={**state.links, "eth1": Link("eth1", None, True, 1500)},
+        sysctls={**state.sysctls, **setting},
+    )
+
+
+ACCEPTED = "sysctl net/ipv6/conf/eth1/accept_ra 2"
+
+
+def test_a_host_goes_on_listening_where_only_its_address_is_learned() -> None:
+    state = listening(bare("ifupdown", "server"), "1")
+    assert ACCEPTED not in commands(node("server"), state)
+    eth1 = replace(state.links["eth1"], addresses=("fd00::5/64",), is_advertised_to=True)
+    learned = replace(state, links={**state.links, "eth1": eth1})
+    assert commands(node("server"), learned)[0] == ACCEPTED
+
+
+def test_a_router_that_is_silent_at_the_moment_is_listened_to() -> None:
+    before = listening(bare("ifupdown", "server"), "1")
+    learned = (*before.routes, Route("default", "fe80::1", "eth1", "ra", 2048))
+    after = deployed("ifupdown", "server", replace(before, routes=learned))
+    after = replace(listening(after, "2"), routes=after.routes[:1] + after.routes[2:])
+    assert not any(route.protocol == "ra" for route in after.routes)
+    forwarding = {p: "1" for p in after.sysctls if p.endswith("/forwarding")}
+    assert not plan(node("server"), replace(after, sysctls={**after.sysctls, **forwarding})).changes
 
 
 def test_accept_ra_is_set_back_after_forwarding() -> None:

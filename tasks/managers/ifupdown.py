@@ -66,7 +66,6 @@ fi 2>/dev/null""",
         return f"{self._record} lists it"
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
-        del site
         flavour = _flavour(state)
         if flavour not in {None, self.name}:
             yield f"`manager` is {self.name} in the inventory, and `ifup` is {flavour}'s"
@@ -75,6 +74,14 @@ fi 2>/dev/null""",
                 f"/etc/network/interfaces doesn't read {FOLDER}, where Culvert's files go: "
                 f"add the line `{self.source}`"
             )
+        for interface in site.added_to:
+            stanza = self._stanza(interface, _record(state))
+            if stanza not in {None, interface}:
+                yield (
+                    f"{interface} is up by the stanza `iface {stanza}` (a logical interface), "
+                    f"which would not bring back what Culvert adds to {interface}: call the "
+                    "stanza so"
+                )
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         del state
@@ -130,6 +137,11 @@ fi 2>/dev/null""",
     def _up(self, record: str) -> Iterable[str]:
         """The interfaces that the record has as up: lines of `INTERFACE=STANZA`."""
         return [line.partition("=")[0] for line in record.splitlines()]
+
+    def _stanza(self, interface: str, record: str) -> str | None:
+        """By which stanza an interface is up: by its own, or by that of a logical interface."""
+        stanzas = (line.partition("=") for line in record.splitlines())
+        return next((words.split()[0] for name, _, words in stanzas if name == interface), None)
 
     def _includes(self, line: str) -> bool:
         """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""

@@ -38,6 +38,10 @@ class Ifupdown2(Ifupdown):
                 f"ifupdown2's record has an unexpected form: {error}"
             ) from error
 
+    def _stanza(self, interface: str, record: str) -> None:
+        # It knows no logical interfaces.
+        del interface, record
+
     def _includes(self, line: str) -> bool:
         # 3.0 knows no `source-directory`, no relative paths, and one pattern for each line.
         match line.split():

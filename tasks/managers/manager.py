@@ -33,6 +33,13 @@ class Site:
     def lans(self) -> tuple[Lan, ...]:
         return self.node.lans
 
+    @property
+    def added_to(self) -> list[str]:
+        """The interfaces that aren't Culvert's, and get something of it."""
+        is_external = self.proxied or self.node.routed_here
+        external = {self.external_interface} if is_external else set()
+        return sorted({*external, *(lan.interface for lan in self.lans)})
+
 
 class Manager(Protocol):
     """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""

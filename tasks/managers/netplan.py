@@ -31,7 +31,12 @@ class Netplan(Networkd):
         tunnels = {path: waiting for path, waiting in staged.items() if self.defines(path)}
         if tunnels:
             # At boot, one file that netplan can't read would leave the host without any network.
-            yield 'mkdir -p "$scratch/etc" && cp -a /etc/netplan "$scratch/etc/"'
+            # It reads all three as one, so a file in one may speak of what is in another.
+            yield (
+                "for folder in /lib /etc /run; do "
+                '[ ! -d $folder/netplan ] || { mkdir -p "$scratch$folder" && '
+                'cp -a $folder/netplan "$scratch$folder/"; }; done'
+            )
             for path, waiting in tunnels.items():
                 yield f'cp -p {waiting} "$scratch{path}"'
             yield 'netplan generate --root-dir "$scratch"'

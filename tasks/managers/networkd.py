@@ -1,5 +1,6 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
+import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
@@ -66,25 +67,41 @@ fi 2>/dev/null""",
                         f"{file} is for {end.interface} too, and networkd reads it before {own}: "
                         "have its [Match] leave that interface out, or rename it"
                     )
-        added = site.proxied or site.node.routed_here
-        if added and self._network_file(site.external_interface, state) is None:
+        for interface in site.added_to:
+            held_by = self._network_file(interface, state)
+            if held_by is None:
+                yield (
+                    f"{self.name} has no file for {interface}, so nothing would keep there what "
+                    "Culvert adds to it"
+                )
+            elif not re.fullmatch(r"[\w/.:@%+-]+", held_by):
+                yield f"{held_by} is for {interface}: rename it, without spaces or such marks"
+            elif interface in {lan.interface for lan in site.lans}:
+                yield from self._sharing(interface, held_by, state)
+
+    def _sharing(self, interface: str, file: str, state: HostState) -> Iterable[str]:
+        """Who else would get the address that one interface is to get."""
+        links = self._links(state).items()
+        others = [n for n, kept in links if kept.get("NETWORK_FILE") == file and n != interface]
+        if others:
             yield (
-                f"{self.name} has no file for {site.external_interface}, so nothing would keep "
-                "there what Culvert adds to it"
+                f"`lan` {interface}: {file} is for {' and '.join(sorted(others))} too, which would "
+                f"get its address as well: give {interface} a file, or in netplan an entry, of its "
+                "own"
             )
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         files = {path: file for end in site.ends for path, file in self._tunnel(end).items()}
-        for interface in sorted({site.external_interface, *(lan.interface for lan in site.lans)}):
+        for interface in site.added_to:
             is_external = interface == site.external_interface
-            added = {
-                "addresses": [lan.address for lan in site.lans if lan.interface == interface],
-                "proxied": site.proxied if is_external else (),
-                "routed_here": site.node.routed_here if is_external else (),
-            }
-            if any(added.values()):
-                text = render("networkd/drop-in.network", **added, metric=UNREACHABLE_METRIC)
-                files[self._drop_in(interface, state)] = File(text)
+            text = render(
+                "networkd/drop-in.network",
+                addresses=[lan.address for lan in site.lans if lan.interface == interface],
+                proxied=site.proxied if is_external else (),
+                routed_here=site.node.routed_here if is_external else (),
+                metric=UNREACHABLE_METRIC,
+            )
+            files[self._drop_in(interface, state)] = File(text)
         if site.proxied and _has_dispatcher(state):
             values = {"interface": site.external_interface, "proxied": site.proxied}
             script = File(render("networkd/networkd-dispatcher", **values), mode=0o755)

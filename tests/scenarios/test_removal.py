@@ -26,3 +26,19 @@ def test_a_client_taken_out_of_the_inventory_disappears_from_its_server(
     assert pending(running_lab, hosts, NETPLAN.server) == ""
     assert observe(running_lab.machine(IFUPDOWN.server)) == other
     assert_traffic(running_lab, IFUPDOWN)
+
+
+def test_a_container_keeps_its_tunnels_when_those_of_its_host_are_removed(
+    running_lab: Lab, deployed: Deploy, tmp_path: Path
+) -> None:
+    deployed("straight")
+    container, other = running_lab.machine(IFUPDOWN.client), running_lab.machine(NETPLAN.client)
+    container.run(
+        "ip netns add container; ip -n container link add he-ipv6 type sit remote 192.0.2.1"
+    )
+    done = runs.run(tmp_path, inventory("straight"), "tasks.remove.remove", "-y")
+    assert done.status == 0, done.output
+    assert container.run("ip -n container link show he-ipv6").stdout
+    assert "sit-ipv6" not in observe(container).links
+    # Where nobody else has one, the kernel's module goes, as it came.
+    assert other.run("ls /sys/module").stdout.split().count("sit") == 0

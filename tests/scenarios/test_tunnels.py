@@ -26,6 +26,34 @@ def test_ends_with_different_managers_carry_ipv6_in_both_directions(
     assert_tcp(running_lab, case)
 
 
+# The uplink is defined where a netboot leaves it, and in /etc it is spoken of; what has no renderer
+# of its own is for NetworkManager, which doesn't run.
+SCATTERED = """
+mkdir /run/netplan
+sed 's/renderer: networkd/renderer: NetworkManager/; s/^    eth.:$/&\\n      renderer: networkd/' \
+    /etc/netplan/50-lab.yaml >/run/netplan/50-lab.yaml
+cat >/etc/netplan/50-lab.yaml <<'END'
+network: {vlans: {eth0.7: {id: 7, link: eth0, renderer: networkd}}}
+END
+chmod 0600 /run/netplan/*
+netplan generate
+"""
+
+
+def test_netplan_files_may_be_in_several_folders_and_for_several_renderers(
+    lab: Lab, tmp_path: Path
+) -> None:
+    (case,) = [case for case in PAIRINGS["crossed"] if case.client == "client-netplan"]
+    lab.machine(case.client).run(SCATTERED)
+    hosts = [each for each in inventory("crossed") if each[0] in (case.server, case.client)]
+    done = runs.run(tmp_path, hosts, "deploy.py", "-y")
+    assert done.status == 0, done.output
+    assert_traffic(lab, case)
+    lab.machine(case.client).run("networkctl reload && networkctl reconfigure sit-ipv6")
+    assert_traffic(lab, case)
+    assert pending(lab, hosts, case.client) == ""
+
+
 @pytest.mark.parametrize(
     ("host", "cycle"),
     [

@@ -86,10 +86,7 @@ def plan(node: Node, state: HostState) -> Plan:
 
 
 def _removal(node: Node, state: HostState) -> Plan:
-    # Others than root can't read every file of Culvert's, but see every tunnel.
-    if state.files or any(
-        link.kind == "sit" and link.name != "sit0" for link in state.links.values()
-    ):
+    if state.files or state.unreadable:
         _stop(obstacles.of_user(state))
     files = _file_changes(state, {})
     leaving = _leaving(node, None, state)

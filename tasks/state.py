@@ -105,6 +105,8 @@ class HostState:
     """What Culvert reads of a host before it decides anything."""
 
     uid: int = 0
+    # Files of Culvert's that the SSH user can't read, by path.
+    unreadable: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
@@ -149,9 +151,13 @@ section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 section uid; id -u
+ours() {
+    find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
+        2>/dev/null
+}
+section unreadable; ours ! -readable
 section files
-find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) \
-    -print0 2>/dev/null |
+ours -print0 |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
 section default-routes; ip -6 -json route show default
@@ -235,6 +241,7 @@ def parse(output: str) -> HostState:
         links = _links(sections["addresses"])
         return HostState(
             uid=int(sections["uid"]),
+            unreadable=tuple(sections["unreadable"].splitlines()),
             files=_files(sections["files"]),
             links={link.name: link for link in links},
             routes=tuple(_routes(sections)),

@@ -361,10 +361,29 @@ def test_a_named_manager_that_is_not_installed_is_refused() -> None:
     )
 
 
-def test_a_named_networkmanager_must_run() -> None:
-    named = replace(node("client"), manager="networkmanager")
-    with pytest.raises(ObstacleError, match="NetworkManager doesn't run"):
-        plan(named, bare("ifupdown", "client"))
+@pytest.mark.parametrize(
+    ("manager", "sentence"),
+    [
+        ("networkmanager", "NetworkManager doesn't run, so nothing would bring the tunnels up"),
+        ("networkd", "systemd-networkd doesn't run, so nothing would bring the tunnels up"),
+        ("netplan", "systemd-networkd doesn't run, so nothing would bring the tunnels up"),
+        ("ifupdown", "`manager` is ifupdown in the inventory, and there is no `ifup`"),
+    ],
+)
+def test_a_named_manager_must_be_there(manager: str, sentence: str) -> None:
+    named = replace(node("client"), manager=manager)
+    with pytest.raises(ObstacleError) as caught:
+        plan(named, replace(bare("ifupdown", "client"), answers={}))
+    (said,) = caught.value.sentences
+    assert said.startswith(sentence)
+
+
+def test_a_network_that_networkd_does_not_hold_is_told_of_once() -> None:
+    state = replace(bare("networkd", "routing-client"), answers=answers("networkd", "eth0"))
+    with pytest.raises(ObstacleError) as caught:
+        plan(node("routing-client"), state)
+    (said,) = caught.value.sentences
+    assert said.startswith("`lan` eth1: networkd doesn't hold it")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -319,7 +319,8 @@ def test_the_module_stays_where_a_container_has_a_tunnel(
 
 def test_only_root_is_told_that_there_is_nothing_to_remove() -> None:
     # Others can't read a file of mode 0600, and this client has no other one.
-    state = replace(deployed("netplan", "client"), files={}, uid=1000)
+    state = deployed("netplan", "client")
+    state = replace(state, files={}, unreadable=tuple(state.files), uid=1000)
     with pytest.raises(ObstacleError, match="not root"):
         plan(Node(node("client").host, None, None, ()), state)
 

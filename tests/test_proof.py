@@ -110,7 +110,7 @@ def test_of_very_many_checks_some_are_made_at_a_time(tmp_path: Path) -> None:
     assert waits == len(found) // proof.AT_ONCE + 1
 
 
-MANY = range(1, 41)
+MANY = range(1, 81)
 
 
 def test_ten_percent_loss_is_no_zero_loss(tmp_path: Path) -> None:

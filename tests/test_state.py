@@ -29,6 +29,9 @@ ANSWER = """Welcome! It is @@ culvert day.
 @@ culvert uid
 0
 
+@@ culvert unreadable
+/etc/netplan/60-culvert-sit-old.yaml
+
 @@ culvert files
 {files}
 @@ culvert addresses
@@ -111,6 +114,7 @@ def answer(tmp_path: Path) -> str:
 def test_everything_is_read(answer: str) -> None:
     found = state.parse(answer)
     assert found.uid == 0
+    assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
     assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {
         "eth0": Link("eth0", None, True, 1500, ("198.51.100.10/25",)),

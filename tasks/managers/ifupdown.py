@@ -67,7 +67,9 @@ fi 2>/dev/null""",
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
         flavour = _flavour(state)
-        if flavour not in {None, self.name}:
+        if flavour is None:
+            yield f"`manager` is {self.name} in the inventory, and there is no `ifup`"
+        elif flavour != self.name:
             yield f"`manager` is {self.name} in the inventory, and `ifup` is {flavour}'s"
         elif not any(self._includes(line) for line in _sources(state)):
             yield (
@@ -96,7 +98,7 @@ fi 2>/dev/null""",
     def _additions(self, site: Site) -> dict[str, File]:
         """The files that add to interfaces which are not Culvert's."""
         files = {}
-        if site.proxied or site.node.routed_here:
+        if site.adds_to_external:
             files[_EXTERNAL_INTERFACE] = File(
                 render(
                     "ifupdown/external-interface",

@@ -51,7 +51,7 @@ class Ifupdown2(Ifupdown):
 
     def _additions(self, site: Site) -> dict[str, File]:
         files = {}
-        if site.proxied or site.node.routed_here:
+        if site.adds_to_external:
             text = render(
                 "ifupdown2/external-interface",
                 interface=site.external_interface,

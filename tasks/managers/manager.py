@@ -34,10 +34,14 @@ class Site:
         return self.node.lans
 
     @property
+    def adds_to_external(self) -> bool:
+        """Whether proxy entries or unreachable routes come and go with the external interface."""
+        return bool(self.proxied or self.node.routed_here)
+
+    @property
     def added_to(self) -> list[str]:
         """The interfaces that aren't Culvert's, and get something of it."""
-        is_external = self.proxied or self.node.routed_here
-        external = {self.external_interface} if is_external else set()
+        external = {self.external_interface} if self.adds_to_external else set()
         return sorted({*external, *(lan.interface for lan in self.lans)})
 
 

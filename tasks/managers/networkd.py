@@ -67,13 +67,21 @@ fi 2>/dev/null""",
                         f"{file} is for {end.interface} too, and networkd reads it before {own}: "
                         "have its [Match] leave that interface out, or rename it"
                     )
+        if not self._links(state):
+            yield (
+                "systemd-networkd doesn't run, so nothing would bring the tunnels up at boot: "
+                "start it, or name another `manager`"
+            )
+            return
         for interface in site.added_to:
             held_by = self._network_file(interface, state)
             if held_by is None:
-                yield (
-                    f"{self.name} has no file for {interface}, so nothing would keep there what "
-                    "Culvert adds to it"
-                )
+                # That nobody holds a network behind a client is told by the plan.
+                if interface == site.external_interface:
+                    yield (
+                        f"{self.name} has no file for {interface}, so nothing would keep there "
+                        "what Culvert adds to it"
+                    )
             elif not re.fullmatch(r"[\w/.:@%+-]+", held_by):
                 yield f"{held_by} is for {interface}: rename it, without spaces or such marks"
             elif interface in {lan.interface for lan in site.lans}:

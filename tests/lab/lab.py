@@ -56,15 +56,18 @@ class LabMachine:
 
     def wait_for(self, command: str, seconds: float) -> Result:
         """Run a command again and again until it succeeds, for so many seconds."""
-        deadline = time.monotonic() + seconds
-        while (result := self.run(command, check=False)).status != 0:
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"{self.machine.name}: after {seconds:.0f} s still status {result.status} "
-                    f"from: {command}\n{result.stdout}{result.stderr}"
-                )
-            time.sleep(0.1)
-        return result
+        results: list[Result] = []
+
+        def succeeds() -> bool:
+            results[:] = [self.run(command, check=False)]
+            return results[0].status == 0
+
+        if not comes_true(succeeds, seconds):
+            raise LabError(
+                f"{self.machine.name}: after {seconds:.0f} s still status {results[0].status} "
+                f"from: {command}\n{results[0].stdout}{results[0].stderr}"
+            )
+        return results[0]
 
     def reboot(self, timeout: float = BOOT_SECONDS) -> None:
         """Restart the machine and wait until it has booted to the end."""
@@ -289,7 +292,8 @@ class Lab:
                 except OSError:
                     raise LabError(
                         f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
-                        f"set {PORT_VARIABLE} to the first of {PORTS} free ports."
+                        f"set {PORT_VARIABLE} to the first of {PORTS} free ports, or of "
+                        f"{2 * PORTS} for two labs at once."
                     ) from None
 
 

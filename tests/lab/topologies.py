@@ -81,6 +81,11 @@ class Topology:
         return self.servers + self.clients
 
     @property
+    def learners(self) -> tuple[str, ...]:
+        """The servers whose IPv6 default route is learned from router advertisements."""
+        return tuple(row.name for row in self.servers if any(card.advertised for card in row.cards))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What the hosts are called."""
         return tuple(host.name for host in self.hosts)

@@ -117,7 +117,12 @@ CHANGES = (
         *(second_server_moves_and_a_number_changes, ("client-netplan", "server-netplan")),
         takes_away=False,
     ),
-    Change(clients_move_and_packets_change, tuple(OTHERS), takes_away=False),
+    Change(
+        a_client_goes_and_another_takes_the_other_way,
+        ("client-netplan", "server-netplan"),
+        (),
+        after=(Change(clients_move_and_packets_change, tuple(OTHERS)),),
+    ),
     Change(
         prefixes_come_and_go,
         tuple(OTHERS),
@@ -136,15 +141,9 @@ CHANGES = (
     ),
     Change(
         another_manager,
-        ("server-netplan",),
-        (),
+        ("client-ifupdown", "server-netplan"),
+        LANS[:1],
         prepare={"client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"},
-        after=(
-            Change(
-                *(a_client_goes_and_another_takes_the_other_way, tuple(OTHERS)[1:]),
-                networks=(),
-            ),
-        ),
     ),
 )
 

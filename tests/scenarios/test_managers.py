@@ -28,8 +28,9 @@ from tests.scenarios.conftest import Labs
 from tests.scenarios.observation import (
     Observation,
     Pings,
-    assert_traffic,
+    assert_both_ways,
     differences,
+    forget_neighbours,
     observe,
     pending,
 )
@@ -80,11 +81,13 @@ class Stage:
 
         def look(case: Case) -> None:
             try:
-                assert_traffic(self.lab, case, 60)
+                assert_both_ways(self.lab, case, 60)
             except LabError as trouble:
                 for host in (case.server, case.client):
                     self.troubles.setdefault(host, trouble)
 
+        # Once: at the same time as another one it would lose a ping's answer.
+        forget_neighbours(self.lab.machine("internet"))
         with ThreadPoolExecutor() as pool:
             list(pool.map(look, straight(self.topology)))
 
@@ -100,18 +103,9 @@ class Stage:
         self.on_each(act)
 
 
-def learners(topology: Topology) -> list[str]:
-    """The servers whose default route is learned."""
-    return [
-        server.name for server in topology.servers if any(card.advertised for card in server.cards)
-    ]
-
-
-def send_pings(lab: Lab) -> dict[str, Pings]:
-    """From now on, from each of those servers."""
-    return {
-        name: Pings(lab.machine(name), FAR_ADDRESS, every=0.2) for name in learners(lab.topology)
-    }
+def send_pings(lab: Lab, name: str) -> Pings:
+    """From now on, from a machine to the Internet host."""
+    return Pings(lab.machine(name), FAR_ADDRESS, every=0.2)
 
 
 def expiry() -> float:
@@ -133,10 +127,16 @@ def unchanged_run(stage: Stage) -> None:
 
 def reboot(stage: Stage) -> None:
     stage.lab.reboot(stage.topology.names)
-    for name in learners(stage.topology):
-        # Until the next advertisement there is no route.
-        stage.lab.machine(name).wait_for(f"ping -6 -n -c 1 -W 1 {FAR_ADDRESS}", 60)
-    stage.pings, stage.expired = send_pings(stage.lab), expiry()
+
+    def listen(machine: Machine) -> None:
+        if machine.name in stage.topology.learners:
+            # Until the next advertisement there is no route.
+            stage.lab.machine(machine.name).wait_for(f"ping -6 -n -c 1 -W 1 {FAR_ADDRESS}", 60)
+            stage.pings[machine.name] = send_pings(stage.lab, machine.name)
+
+    stage.pings = {}
+    stage.on_each(listen)
+    stage.expired = expiry()
 
 
 def cable_pulled(stage: Stage) -> None:
@@ -207,10 +207,12 @@ def is_back(stage: Stage, host: str) -> None:
 
 def keeps_its_learned_route(stage: Stage, host: str) -> None:
     """No packet was lost until the route was learned anew, while the host forwards."""
-    if host in learners(stage.topology):
+    if host in stage.topology.learners:
+        pings = stage.pings.get(host)
+        assert pings, "no pings were sent: play it after the scenario before it"
         time.sleep(max(0, stage.expired - time.monotonic()))
         # Five in a second; an emulated machine may not keep time.
-        stage.pings.pop(host).assert_answered(ADVERTISED_SECONDS)
+        pings.assert_answered(ADVERTISED_SECONDS)
         look = "ip -6 route show default; cat /proc/sys/net/ipv6/conf/all/forwarding"
         found = stage.lab.machine(host).run(look).stdout
         assert " proto ra " in found
@@ -270,7 +272,11 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
         hosts = connected(topology, tunnels(straight(topology)))
         bare, folder = labs.bare(), tmp_path_factory.mktemp("inventory")
         pings: dict[str, Pings] = {}
-        run = labs.deployed("straight", hosts, folder, lambda: pings.update(send_pings(lab)))
+
+        def listen() -> None:
+            pings.update({name: send_pings(lab, name) for name in topology.learners})
+
+        run = labs.deployed("straight", hosts, folder, listen)
         return Stage(lab, topology, folder, hosts, bare, run, pings=pings, expired=expiry())
 
     def stage(topology: Topology, scenario: Scenario) -> Stage:

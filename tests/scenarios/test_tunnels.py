@@ -32,10 +32,11 @@ SCATTERED = """
 mkdir /run/netplan
 sed 's/renderer: networkd/renderer: NetworkManager/; s/^    eth.:$/&\\n      renderer: networkd/' \
     /etc/netplan/50-lab.yaml >/run/netplan/50-lab.yaml
-cat >/etc/netplan/50-lab.yaml <<'END'
+rm /etc/netplan/50-lab.yaml
+cat >/etc/netplan/70-vlan.yaml <<'END'
 network: {vlans: {eth0.7: {id: 7, link: eth0, renderer: networkd}}}
 END
-chmod 0600 /run/netplan/*
+chmod 0600 /run/netplan/* /etc/netplan/*
 netplan generate
 """
 

@@ -83,7 +83,9 @@ class Topology:
     @property
     def learners(self) -> tuple[str, ...]:
         """The servers whose IPv6 default route is learned from router advertisements."""
-        return tuple(row.name for row in self.servers if any(card.advertised for card in row.cards))
+        return tuple(
+            server.name for server in self.servers if any(card.advertised for card in server.cards)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

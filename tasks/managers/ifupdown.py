@@ -61,24 +61,25 @@ fi 2>/dev/null""",
         return "`ifquery --state`"
 
     def evidence(self, state: HostState, interface: str) -> str | None:
-        if _flavour(state) != self.name or interface not in self._up(_record(state)):
+        if _flavour(state) != self.name or interface not in self._stanzas(_record(state)):
             return None
         return f"{self._record} lists it"
 
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
         flavour = _flavour(state)
-        if flavour is None:
-            yield f"`manager` is {self.name} in the inventory, and there is no `ifup`"
-        elif flavour != self.name:
-            yield f"`manager` is {self.name} in the inventory, and `ifup` is {flavour}'s"
-        elif not any(self._includes(line) for line in _sources(state)):
+        if flavour != self.name:
+            found = f"`ifup` is {flavour}'s" if flavour else "there is no `ifup`"
+            yield f"`manager` is {self.name} in the inventory, and {found}"
+            return
+        if not any(self._includes(line) for line in _sources(state)):
             yield (
                 f"/etc/network/interfaces doesn't read {FOLDER}, where Culvert's files go: "
                 f"add the line `{self.source}`"
             )
+        stanzas = self._stanzas(_record(state))
         for interface in site.added_to:
-            stanza = self._stanza(interface, _record(state))
-            if stanza not in {None, interface}:
+            stanza = stanzas.get(interface, interface)
+            if stanza != interface:
                 yield (
                     f"{interface} is up by the stanza `iface {stanza}` (a logical interface), "
                     f"which would not bring back what Culvert adds to {interface}: call the "
@@ -136,14 +137,13 @@ fi 2>/dev/null""",
         del site, state, changed
         return ()
 
-    def _up(self, record: str) -> Iterable[str]:
-        """The interfaces that the record has as up: lines of `INTERFACE=STANZA`."""
-        return [line.partition("=")[0] for line in record.splitlines()]
+    def _stanzas(self, record: str) -> Mapping[str, str]:
+        """By which stanza each interface is up: by its own, or by that of a logical interface.
 
-    def _stanza(self, interface: str, record: str) -> str | None:
-        """By which stanza an interface is up: by its own, or by that of a logical interface."""
-        stanzas = (line.partition("=") for line in record.splitlines())
-        return next((words.split()[0] for name, _, words in stanzas if name == interface), None)
+        The record has lines of `INTERFACE=STANZA`, to which ifupdown-ng adds more words.
+        """
+        lines = (line.partition("=") for line in record.splitlines())
+        return {name: (words.split() or [name])[0] for name, _, words in lines}
 
     def _includes(self, line: str) -> bool:
         """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""

@@ -30,17 +30,14 @@ class Ifupdown2(Ifupdown):
     def _record(self) -> str:
         return "the record of what is up"
 
-    def _up(self, record: str) -> Iterable[str]:
+    def _stanzas(self, record: str) -> Mapping[str, str]:
         try:
-            return [*_pickled_names(base64.b64decode(record))]
+            # It knows no logical interfaces.
+            return {name: name for name in _pickled_names(base64.b64decode(record))}
         except ValueError as error:
             raise UnreadableStateError(
                 f"ifupdown2's record has an unexpected form: {error}"
             ) from error
-
-    def _stanza(self, interface: str, record: str) -> None:
-        # It knows no logical interfaces.
-        del interface, record
 
     def _includes(self, line: str) -> bool:
         # 3.0 knows no `source-directory`, no relative paths, and one pattern for each line.

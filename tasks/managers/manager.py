@@ -45,6 +45,14 @@ class Site:
         return sorted({*external, *(lan.interface for lan in self.lans)})
 
 
+def not_running(service: str) -> str:
+    """The sentence that refuses a manager that is named and isn't there."""
+    return (
+        f"{service} doesn't run, so nothing would bring the tunnels up at boot: start it, or name "
+        "another `manager`"
+    )
+
+
 class Manager(Protocol):
     """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
 

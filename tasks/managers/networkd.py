@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from tasks import kernel
 from tasks.changes import Step
-from tasks.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.managers.manager import UNREACHABLE_METRIC, Site, not_running
 from tasks.model import End
 from tasks.render import render
 from tasks.state import OWNED, File, HostState, Question
@@ -68,30 +68,28 @@ fi 2>/dev/null""",
                         "have its [Match] leave that interface out, or rename it"
                     )
         if not self._links(state):
-            yield (
-                "systemd-networkd doesn't run, so nothing would bring the tunnels up at boot: "
-                "start it, or name another `manager`"
-            )
+            yield not_running("systemd-networkd")
             return
+        # That nobody holds a network behind a client is told by the plan.
+        external = site.external_interface
+        if site.adds_to_external and self._network_file(external, state) is None:
+            yield (
+                f"{self.name} has no file for {external}, so nothing would keep there what Culvert "
+                "adds to it"
+            )
         for interface in site.added_to:
             held_by = self._network_file(interface, state)
-            if held_by is None:
-                # That nobody holds a network behind a client is told by the plan.
-                if interface == site.external_interface:
-                    yield (
-                        f"{self.name} has no file for {interface}, so nothing would keep there "
-                        "what Culvert adds to it"
-                    )
-            elif not re.fullmatch(r"[\w/.:@%+-]+", held_by):
+            if held_by and not re.fullmatch(r"[\w/.:@%+-]+", held_by):
                 yield f"{held_by} is for {interface}: rename it, without spaces or such marks"
-            elif interface in {lan.interface for lan in site.lans}:
-                yield from self._sharing(interface, held_by, state)
+        for interface in sorted({lan.interface for lan in site.lans}):
+            yield from self._sharing(interface, state)
 
-    def _sharing(self, interface: str, file: str, state: HostState) -> Iterable[str]:
+    def _sharing(self, interface: str, state: HostState) -> Iterable[str]:
         """Who else would get the address that one interface is to get."""
+        file = self._network_file(interface, state)
         links = self._links(state).items()
         others = [n for n, kept in links if kept.get("NETWORK_FILE") == file and n != interface]
-        if others:
+        if file and others:
             yield (
                 f"`lan` {interface}: {file} is for {' and '.join(sorted(others))} too, which would "
                 f"get its address as well: give {interface} a file, or in netplan an entry, of its "

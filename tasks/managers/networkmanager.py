@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from tasks import kernel
 from tasks.changes import Step
-from tasks.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.managers.manager import UNREACHABLE_METRIC, Site, not_running
 from tasks.model import End
 from tasks.render import render
 from tasks.state import OWNED, File, HostState, Question
@@ -55,10 +55,7 @@ fi 2>/dev/null""",
     def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
         answer = state.answers.get(self.question.name)
         if not answer:
-            yield (
-                "NetworkManager doesn't run, so nothing would bring the tunnels up at boot: start "
-                "it, or name another `manager`"
-            )
+            yield not_running("NetworkManager")
             return
         version = re.search(rf"^{_VERSION_IS}.* (\d+)\.(\d+)", answer, re.MULTILINE)
         if version and (found := tuple(map(int, version.groups()))) < _NEEDED:

@@ -21,7 +21,7 @@ from tests.lab.qemu import Qemu, version
 from tests.lab.seed import seed
 from tests.lab.session import Background, Result, Session
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
-from tests.lab.waiting import comes_true
+from tests.lab.waiting import ask_until
 
 BOOTED = "booted"
 """The snapshot from which every test starts: all machines up, nothing deployed."""
@@ -56,18 +56,15 @@ class LabMachine:
 
     def wait_for(self, command: str, seconds: float) -> Result:
         """Run a command again and again until it succeeds, for so many seconds."""
-        results: list[Result] = []
-
-        def succeeds() -> bool:
-            results[:] = [self.run(command, check=False)]
-            return results[0].status == 0
-
-        if not comes_true(succeeds, seconds):
+        result = ask_until(
+            lambda result: result.status == 0, lambda: self.run(command, check=False), seconds
+        )
+        if result.status != 0:
             raise LabError(
-                f"{self.machine.name}: after {seconds:.0f} s still status {results[0].status} "
-                f"from: {command}\n{results[0].stdout}{results[0].stderr}"
+                f"{self.machine.name}: after {seconds:.0f} s still status {result.status} "
+                f"from: {command}\n{result.stdout}{result.stderr}"
             )
-        return results[0]
+        return result
 
     def reboot(self, timeout: float = BOOT_SECONDS) -> None:
         """Restart the machine and wait until it has booted to the end."""
@@ -82,8 +79,10 @@ class LabMachine:
         A connection that comes too early is kept by QEMU, and costs a machine that has just booted
         a process and its time.
         """
-        comes_true(lambda: self._boots() > boots or not self.qemu.runs(), timeout)
-        if self._boots() <= boots:
+        booted = ask_until(
+            lambda found: found > boots or not self.qemu.runs(), self._boots, timeout
+        )
+        if booted <= boots:
             raise LabError(
                 f"{self.machine.name} has not booted in {timeout:.0f} s, or was ended: "
                 f"see what it says in {self.qemu.console}."

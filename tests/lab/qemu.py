@@ -18,7 +18,7 @@ from tests.lab.images import Image
 from tests.lab.machines import FIRST_SLOT, Machine
 from tests.lab.places import Place
 from tests.lab.topologies import Topology
-from tests.lab.waiting import comes_true
+from tests.lab.waiting import ask_until
 
 PROGRAM = "qemu-system-x86_64"
 MEMORY = 320
@@ -192,8 +192,8 @@ class Qemu:
             answer = self._ask("query-status")
             return answer["status"] if isinstance(answer, dict) else answer
 
-        if not comes_true(lambda: found() == status, timeout):
-            raise LabError(f"{self.machine.name}: {found()}, not {status} after {timeout:.0f} s.")
+        if (last := ask_until(lambda it: it == status, found, timeout)) != status:
+            raise LabError(f"{self.machine.name}: {last}, not {status} after {timeout:.0f} s.")
 
     def quit(self) -> None:
         """End the process."""
@@ -202,10 +202,10 @@ class Qemu:
             return
         with suppress(LabError):
             self._ask("quit")
-        if not comes_true(lambda: self._pid() is None, QUIT_SECONDS):
+        if ask_until(lambda left: left is None, self._pid, QUIT_SECONDS) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            comes_true(lambda: self._pid() is None, QUIT_SECONDS)
+            ask_until(lambda left: left is None, self._pid, QUIT_SECONDS)
 
     @property
     def _monitor(self) -> Path:

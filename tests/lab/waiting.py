@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 POLL_SECONDS = 0.2
 
+Answer = TypeVar("Answer")
 
-def comes_true(condition: Callable[[], bool], seconds: float) -> bool:
-    """Ask again and again, for so many seconds at most; whether it came true."""
+
+def ask_until(
+    is_enough: Callable[[Answer], bool], ask: Callable[[], Answer], seconds: float
+) -> Answer:
+    """Ask again and again until the answer is enough, for so many seconds at most; the last one."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
+    while not is_enough(answer := ask()) and time.monotonic() <= deadline:
         time.sleep(POLL_SECONDS)
-    return True
+    return answer

@@ -1,5 +1,5 @@
 """Settings of a run, which pyinfra reads before it connects to any host."""
 
-from tasks import before
+from tasks.running import before
 
 before.connecting()

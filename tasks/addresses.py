@@ -3,8 +3,8 @@
 import click
 from pyinfra.context import host, inventory, state
 
-from tasks import numbering
-from tasks.survey import declared
+from tasks.declared import numbering
+from tasks.running.survey import declared
 
 
 def addresses() -> None:

@@ -2,7 +2,7 @@
 
 from pyinfra.context import state
 
-from tasks.survey import survey
+from tasks.running.survey import survey
 
 
 def drift() -> None:

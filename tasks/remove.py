@@ -2,8 +2,8 @@
 
 from pyinfra.context import host, inventory
 
-from tasks import operations
-from tasks.survey import declared, say_absent, survey
+from tasks.running import operations
+from tasks.running.survey import declared, say_absent, survey
 
 
 def remove() -> None:

@@ -2,8 +2,8 @@
 
 from pyinfra.context import host
 
-from tasks import operations
-from tasks.survey import survey
+from tasks.running import operations
+from tasks.running.survey import survey
 
 
 def verify() -> None:

@@ -2,8 +2,9 @@
 
 import sys
 
-from tasks import declaration, managers
-from tasks.model import Tunnel
+from tasks.declared import declaration
+from tasks.declared.model import Tunnel
+from tasks.parts import managers
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab
 from tests.lab.machines import FAR_ADDRESS

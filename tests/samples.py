@@ -8,11 +8,12 @@ from typing import Any
 
 from netaddr import IPAddress
 
-from tasks import declaration, managers
-from tasks.managers.manager import UNREACHABLE_METRIC
-from tasks.model import Broker, Node
-from tasks.plan import plan
-from tasks.state import File, HostState, Link, Route, Unit
+from tasks.declared import declaration
+from tasks.declared.model import Broker, Node
+from tasks.host.state import File, HostState, Link, Route, Unit
+from tasks.parts import managers
+from tasks.parts.managers.manager import UNREACHABLE_METRIC
+from tasks.planning.plan import plan
 
 DISPATCHER = "networkd-dispatcher.service"
 

@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from tasks import declaration, managers, plan, state
+from tasks.declared import declaration
+from tasks.host import state
+from tasks.parts import managers
+from tasks.planning import plan
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
 from tests.runs import Hosts

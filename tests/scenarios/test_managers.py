@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.obstacles import ObstacleError
+from tasks.planning.obstacles import ObstacleError
 from tests import runs
 from tests.lab.errors import LabError
 from tests.lab.flavours import FLAVOURS

@@ -1,0 +1,397 @@
+"""Pure: the state of a host, parsed from what one shell script printed there."""
+
+import base64
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from netaddr import IPAddress
+
+from tasks.declared.model import Node
+
+# The folders where files of Culvert may lie, beside those of network managers.
+FOLDERS = ("/etc/culvert", "/etc/systemd/system", "/etc/sysctl.d", "/var/lib/culvert")
+# How every file of Culvert is called, and no other, except in folders of its own.
+OWNED = "60-culvert"
+FOLDER = "culvert"
+
+# Where people set up a tunnel by hand, whatever their network manager.
+PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
+
+# Culvert's own, what is waiting to be one, and what nobody reads.
+_UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
+
+_PROTOCOLS = ("kernel", "boot", "static")
+
+_MARK = "@@ culvert "
+_ANSWER = "answer of "
+
+
+class UnreadableStateError(Exception):
+    """The host's answer is not what the script prints; says what is missing."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A text file with its permission bits."""
+
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network interface; `local`, `remote` and `ttl` are a tunnel's (0: inherited).
+
+    `is_advertised_to`: the kernel made an address of a prefix that a router advertises there.
+    """
+
+    name: str
+    kind: str | None
+    is_up: bool
+    mtu: int
+    addresses: tuple[str, ...] = ()
+    local: IPAddress | None = None
+    remote: IPAddress | None = None
+    ttl: int = 0
+    is_advertised_to: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the main IPv6 table; `destination` is `default` or a prefix."""
+
+    destination: str
+    gateway: str | None
+    device: str
+    protocol: str
+    metric: int
+    type: str = "unicast"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A shell command that asks a network manager what it holds; `has PROGRAM` tests for one."""
+
+    name: str
+    script: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a service: whether it is there, runs now, and starts at boot."""
+
+    is_loaded: bool
+    is_active: bool
+    is_enabled: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file that Culvert didn't write, counted from 1."""
+
+    path: str
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What Culvert reads of a host before it decides anything."""
+
+    uid: int = 0
+    # Files of Culvert's that the SSH user can't read, by path.
+    unreadable: tuple[str, ...] = ()
+    files: Mapping[str, File] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    proxies: frozenset[tuple[IPAddress, str]] = frozenset()
+    # Device of the route to an IPv4 address.
+    ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
+    # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
+    sysctl_files: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    # What network managers say, by the name of the question that was asked of them.
+    answers: Mapping[str, str] = field(default_factory=dict)
+    # By name: networkd-dispatcher's, radvd's own, and Culvert's.
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    # Whether radvd is installed, and the interfaces that its own configuration names.
+    has_radvd: bool = False
+    radvd_interfaces: frozenset[str] = frozenset()
+    # The kernel's sit driver can be unloaded.
+    sit_is_module: bool = False
+    # Lines of other people's files that may speak of one of the host's tunnels.
+    lines: tuple[Line, ...] = ()
+
+    @cached_property
+    def addresses(self) -> dict[IPAddress, str]:
+        """Every address of the host with the interface that holds it."""
+        return {
+            IPAddress(network.partition("/")[0]): link.name
+            for link in self.links.values()
+            for network in link.addresses
+        }
+
+    def default_routes(self) -> list[Route]:
+        """IPv6 default routes, the preferred first."""
+        routes = [route for route in self.routes if route.destination == "default"]
+        return sorted(routes, key=lambda route: route.metric)
+
+
+# --- Asking ----------------------------------------------------------------------------------
+
+_SCRIPT = r"""
+section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+section uid; id -u
+ours() {
+    find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
+        2>/dev/null
+}
+section unreadable; ours ! -readable
+section files
+ours -print0 |
+    tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
+section addresses; ip -json -details address show
+section default-routes; ip -6 -json route show default
+# Not a routing daemon's, of which there may be very many.
+for protocol in @PROTOCOLS@; do
+    section "routes $protocol"; ip -6 -json route show proto "$protocol"
+done
+section proxies; ip -6 -json neighbour show proxy
+section devices
+for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
+section sysctls
+grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
+    /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
+    /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
+section sysctl-files
+grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
+@QUESTIONS@
+section units
+if has systemctl; then
+    systemctl show --property=Id,LoadState,ActiveState,UnitFileState networkd-dispatcher.service \
+        radvd.service $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+fi
+section radvd
+if has radvd; then
+    echo installed; sed -n 's/^[[:space:]]*interface[[:space:]]*\([^[:space:]{]*\).*/\1/p' \
+        /etc/radvd.conf 2>/dev/null
+fi
+section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section lines
+grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
+section end
+"""
+
+
+def script(
+    node: Node, questions: Iterable[Question], folders: Iterable[str], places: Iterable[str]
+) -> str:
+    """The shell script that reads all of a host that matters to what it is to carry.
+
+    `folders` are all those where files of Culvert may lie, `places` those where people set up a
+    tunnel by hand.
+    """
+    remotes = sorted({end.remote for end in node.upstreams})
+    asked = (f"section '{_ANSWER}{question.name}'\n{question.script}" for question in questions)
+    return (
+        _SCRIPT.replace("@FOLDERS@", " ".join(folders))
+        .replace("@QUESTIONS@", "\n".join(asked))
+        .replace("@PLACES@", " ".join(places))
+        .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
+        .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
+        .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
+        .replace("@OWNED@", OWNED)
+        .replace("@FOLDER@", FOLDER)
+        .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
+    )
+
+
+def _telling(node: Node) -> Iterable[str]:
+    """Patterns of lines that may be about one of these tunnels: IPv6 addresses have two colons."""
+    if node.ends:
+        yield from ("proxy_ndp", ":.*:")
+        yield from (end.interface for end in node.ends)
+    else:
+        # None: without a pattern, grep would take the first place for one.
+        yield "^$^"
+
+
+# --- Understanding the answer ----------------------------------------------------------------
+
+
+def parse(output: str) -> HostState:
+    """The state that the script's output tells of.
+
+    Raises UnreadableStateError where the output is cut off or a command printed something else.
+    """
+    sections = _sections(output)
+    if "end" not in sections:
+        raise UnreadableStateError("the script that reads the host didn't run to its end")
+    try:
+        links = _links(sections["addresses"])
+        return HostState(
+            uid=int(sections["uid"]),
+            unreadable=tuple(sections["unreadable"].splitlines()),
+            files=_files(sections["files"]),
+            links={link.name: link for link in links},
+            routes=tuple(_routes(sections)),
+            proxies=frozenset(
+                (IPAddress(entry["dst"]), entry["dev"])
+                for entry in _json_documents(sections["proxies"])
+            ),
+            ipv4_devices={
+                IPAddress(route["dst"]): route["dev"]
+                for route in _json_documents(sections["devices"])
+                if "dev" in route
+            },
+            sysctls=_sysctls(sections["sysctls"]),
+            sysctl_files=_sysctl_files(sections["sysctl-files"]),
+            answers={
+                name.removeprefix(_ANSWER): text
+                for name, text in sections.items()
+                if name.startswith(_ANSWER)
+            },
+            units=_units(sections["units"]),
+            has_radvd=sections["radvd"].startswith("installed"),
+            radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
+            sit_is_module=bool(sections["sit"]),
+            lines=tuple(_lines(sections["lines"])),
+        )
+    except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+        raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
+
+
+def _sections(output: str) -> dict[str, str]:
+    # What a shell's start-up files print comes before the first mark.
+    parts = re.split(rf"^{_MARK}(.+)$", output, flags=re.MULTILINE)
+    return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _json_documents(text: str) -> list[Any]:
+    """The elements of all JSON arrays in a text, one array after another."""
+    decoder = json.JSONDecoder()
+    elements: list[Any] = []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        elements += document
+        text = text[end:]
+    return elements
+
+
+def _files(text: str) -> dict[str, File]:
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(text))) as archive:
+        found = {}
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None:
+                found["/" + member.name.lstrip("/")] = File(
+                    content.read().decode(errors="replace"), member.mode
+                )
+        return found
+
+
+def _links(text: str) -> list[Link]:
+    return [_link(entry) for entry in _json_documents(text) if entry.get("ifname")]
+
+
+def _link(entry: Mapping[str, Any]) -> Link:
+    info = entry.get("linkinfo", {})
+    kind = info.get("info_kind")
+    tunnel = info.get("info_data", {}) if kind == "sit" else {}
+    return Link(
+        name=entry["ifname"],
+        kind=kind,
+        is_up="UP" in entry["flags"],
+        mtu=entry["mtu"],
+        addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", ())),
+        local=_endpoint(tunnel.get("local")),
+        remote=_endpoint(tunnel.get("remote")),
+        ttl=tunnel.get("ttl", 0),
+        is_advertised_to=any("mngtmpaddr" in a for a in entry.get("addr_info", ())),
+    )
+
+
+def _endpoint(value: str | None) -> IPAddress | None:
+    return None if value in (None, "any", "0.0.0.0") else IPAddress(value)
+
+
+def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
+    """Each route once: default routes were asked for twice."""
+    # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
+    found = [*_routes_of(sections["default-routes"], "boot")]
+    for protocol in _PROTOCOLS:
+        found += _routes_of(sections[f"routes {protocol}"], protocol)
+    return dict.fromkeys(found)
+
+
+def _routes_of(text: str, protocol: str) -> Iterable[Route]:
+    for entry in _json_documents(text):
+        # A multipath route has its devices in `nexthops`.
+        for hop in entry.get("nexthops", [entry]):
+            yield Route(
+                destination=entry["dst"],
+                gateway=hop.get("gateway"),
+                device=hop.get("dev", ""),
+                protocol=entry.get("protocol", protocol),
+                metric=entry.get("metric", 0),
+                type=entry.get("type", "unicast"),
+            )
+
+
+def _sysctls(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
+
+
+def _sysctl_files(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in text.splitlines():
+        path, _, setting = line.partition(":")
+        key, _, value = setting.partition("=")
+        found.setdefault(path, []).append((sysctl_path(key.strip().lstrip("-")), value.strip()))
+    return {path: tuple(settings) for path, settings in found.items()}
+
+
+def sysctl_path(key: str) -> str:
+    """The path below /proc/sys of a key as sysctl.d(5) reads it: the first separator decides."""
+    separator = re.search(r"[./]", key)
+    if separator is None or separator.group() == "/":
+        return key
+    return key.translate(str.maketrans("./", "/."))
+
+
+def sysctl_key(path: str) -> str:
+    """A path below /proc/sys as people write it, and as both sysctl and sysctl.d(5) read it."""
+    # With a dot in an interface's name, only the form with slashes says what is meant.
+    return path if "." in path else path.replace("/", ".")
+
+
+def _units(text: str) -> dict[str, Unit]:
+    # A block of lines for each, with an empty line between.
+    blocks = [dict(line.split("=", 1) for line in b.splitlines()) for b in text.split("\n\n") if b]
+    return {
+        block["Id"]: Unit(
+            is_loaded=block["LoadState"] == "loaded",
+            is_active=block["ActiveState"] == "active",
+            is_enabled=block["UnitFileState"] == "enabled",
+        )
+        for block in blocks
+    }
+
+
+def _lines(text: str) -> Iterable[Line]:
+    for found in text.split("\n"):
+        path, _, rest = found.partition(":")
+        number, _, line = rest.partition(":")
+        if number.isdecimal():
+            yield Line(path, int(number), line)

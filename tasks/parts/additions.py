@@ -1,0 +1,112 @@
+"""Pure: what Culvert adds to a running host beside its own interfaces, and takes back.
+
+Proxy entries, unreachable routes, addresses on networks behind a client: nothing in the kernel
+tells whose they are, so a file remembers which are Culvert's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from netaddr import IPAddress
+
+from tasks.host.changes import Step
+from tasks.host.render import render
+from tasks.host.state import FOLDER, File, HostState
+from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+
+FILE = f"/var/lib/{FOLDER}/added"
+
+
+@dataclass(frozen=True)
+class Addition:
+    """One thing: the line that tells of it, and the commands that make it and take it back.
+
+    `line` identifies it, in dry runs and in the file.
+    """
+
+    line: str
+
+    @property
+    def add(self) -> str:
+        return self._command("add")
+
+    @property
+    def delete(self) -> str:
+        return self._command("delete")
+
+    def _command(self, verb: str) -> str:
+        kind, _, rest = self.line.partition(" ")
+        if kind == "proxy":
+            # Adding one that is there returns 0: networkd may have been quicker.
+            return f"ip -6 neighbour {verb} proxy {rest.removeprefix('entry ')}"
+        return f"ip -6 {kind} {verb} {rest}"
+
+
+def proxy(address: IPAddress, device: str) -> Addition:
+    return Addition(f"proxy entry {address} dev {device}")
+
+
+def unreachable(prefix: str) -> Addition:
+    # On `lo`, where the kernel puts it whatever was said.
+    return Addition(f"route unreachable {prefix} dev lo metric {UNREACHABLE_METRIC}")
+
+
+def address(network: str, device: str) -> Addition:
+    return Addition(f"address {network} dev {device}")
+
+
+def wanted(site: Site) -> tuple[Addition, ...]:
+    """What a site needs, in the order in which it is made."""
+    return (
+        *(unreachable(str(prefix)) for prefix in site.node.routed_here),
+        *(address(str(lan.address), lan.interface) for lan in site.node.lans),
+        *(proxy(each, site.external_interface) for each in site.proxied),
+    )
+
+
+def files(additions: Iterable[Addition]) -> dict[str, File]:
+    """What remembers them."""
+    lines = [addition.line for addition in additions]
+    return {FILE: File(render("culvert/added", lines=lines))} if lines else {}
+
+
+def remembered(state: HostState) -> tuple[Addition, ...]:
+    """What is there and Culvert's, by its own record."""
+    if FILE not in state.files:
+        return ()
+    lines = state.files[FILE].text.splitlines()
+    held = _held(state)
+    return tuple(found for line in lines if (found := Addition(line)) in held)
+
+
+def _held(state: HostState) -> set[Addition]:
+    """All that is there, whoever made it."""
+    return {
+        *(proxy(each, device) for each, device in state.proxies),
+        *(
+            unreachable(route.destination)
+            for route in state.routes
+            if route.type == "unreachable" and route.metric == UNREACHABLE_METRIC
+        ),
+        *(
+            address(network, link.name)
+            for link in state.links.values()
+            for network in link.addresses
+        ),
+    }
+
+
+def taking_back(additions: Iterable[Addition], state: HostState) -> Iterable[Step]:
+    """What is no longer needed goes, while the old record is still there to tell of it."""
+    kept = {*additions}
+    for old in remembered(state):
+        if old not in kept:
+            yield Step((f"-{old.line}",), (old.delete,))
+
+
+def making(additions: Iterable[Addition], state: HostState) -> Iterable[Step]:
+    """What is needed and not there."""
+    held = _held(state)
+    for new in additions:
+        if new not in held:
+            yield Step((f"+{new.line}",), (new.add,))

@@ -1,0 +1,124 @@
+"""Pure: router advertisements on the networks behind a client, by a radvd of Culvert's own.
+
+One for each network, whatever manager holds the interface: networkd's own would need it to read all
+its files anew, which takes the uplink's address away for a moment.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from tasks.declared.model import Lan, Node
+from tasks.host.changes import Step
+from tasks.host.render import render
+from tasks.host.state import FOLDER, OWNED, File, HostState
+
+_UNITS = "/etc/systemd/system"
+_PREFIX = f"{OWNED}-radvd-"
+_SUFFIX = ".service"
+
+
+def _name(interface: str) -> str:
+    return f"{_PREFIX}{interface}"
+
+
+def _configuration(interface: str) -> str:
+    return f"/etc/{FOLDER}/radvd-{interface}.conf"
+
+
+def _unit_file(interface: str) -> str:
+    return f"{_UNITS}/{_service(interface)}"
+
+
+def _service(interface: str) -> str:
+    return f"{_name(interface)}{_SUFFIX}"
+
+
+def _files(interface: str) -> set[str]:
+    return {_configuration(interface), _unit_file(interface)}
+
+
+def _advertised(node: Node) -> tuple[Lan, ...]:
+    return tuple(lan for lan in node.lans if lan.advertise)
+
+
+def obstacles(node: Node, state: HostState) -> Iterable[str]:
+    """What keeps a radvd of Culvert's from running."""
+    for lan in _advertised(node):
+        if not state.units:
+            yield (
+                f"`lan` {lan.interface}: there is no systemd to run radvd, which advertises "
+                f"{lan.prefix} there: set `advertise` to False"
+            )
+        elif not state.has_radvd:
+            yield (
+                f"`lan` {lan.interface}: radvd, which advertises {lan.prefix} there, isn't "
+                "installed: install it, or set `advertise` to False"
+            )
+        elif lan.interface in state.radvd_interfaces:
+            yield (
+                f"`lan` {lan.interface}: /etc/radvd.conf has advertisements for it already: take "
+                "them out there, or set `advertise` to False"
+            )
+
+
+def files(node: Node) -> dict[str, File]:
+    """A configuration and a service for each network."""
+    found = {}
+    for end in node.upstreams:
+        for lan in end.tunnel.lans:
+            if lan.advertise:
+                configuration = _configuration(lan.interface)
+                found[configuration] = File(render("radvd/radvd.conf", lan=lan, mtu=end.mtu))
+                found[_unit_file(lan.interface)] = File(
+                    render(
+                        "radvd/radvd.service",
+                        interface=lan.interface,
+                        configuration=configuration,
+                        name=_name(lan.interface),
+                    )
+                )
+    return found
+
+
+def checks(staged: Mapping[str, str]) -> Iterable[str]:
+    """Shell commands that fail where radvd can't read a new file, by where each waits."""
+    for path, waiting in staged.items():
+        if path.startswith(f"/etc/{FOLDER}/radvd-"):
+            yield f"radvd --configtest --config {waiting} --logmethod stderr_clean 2>&1"
+
+
+def stopping(node: Node, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+    """Services that are no longer declared, or about to change.
+
+    Their last word tells the network that what they advertised goes. One that is stopped while it
+    changes is started by the next run where this one ends too early.
+    """
+    wanted = {_service(lan.interface): lan for lan in _advertised(node)}
+    for path in state.files:
+        service = path.rpartition("/")[2]
+        if path.startswith(f"{_UNITS}/{_PREFIX}") and service not in wanted:
+            forget = f"systemctl reset-failed {service} 2>/dev/null || true"
+            yield _step(f"systemctl --quiet disable --now {service}", forget)
+    for service, lan in wanted.items():
+        if _is_active(service, state) and _files(lan.interface) & {*changed}:
+            yield _step(f"systemctl stop {service}")
+
+
+def starting(node: Node, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+    """Services that are new or changed, or that somebody stopped."""
+    if any(path.startswith(f"{_UNITS}/") for path in changed):
+        yield _step("systemctl daemon-reload")
+    for lan in _advertised(node):
+        service = _service(lan.interface)
+        unit = state.units.get(service)
+        if unit is None or not unit.is_enabled:
+            yield _step(f"systemctl --quiet enable {service}")
+        if not _is_active(service, state) or _files(lan.interface) & {*changed}:
+            yield _step(f"systemctl start {service}")
+
+
+def _is_active(service: str, state: HostState) -> bool:
+    return service in state.units and state.units[service].is_active
+
+
+def _step(command: str, *unshown: str) -> Step:
+    return Step((f" run: {command}",), (command, *unshown))

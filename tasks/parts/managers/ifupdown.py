@@ -1,0 +1,181 @@
+"""Pure: ifupdown, Debian's own (ifup(8), interfaces(5)), and what its two heirs share with it."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
+
+from tasks.declared.model import PREFIX_LENGTH, End
+from tasks.host.changes import Step
+from tasks.host.render import render
+from tasks.host.state import OWNED, File, HostState, Question
+from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+
+FOLDER = "/etc/network/interfaces.d"
+# Longer than interface names can be, so that no tunnel's file is called the same.
+_EXTERNAL_INTERFACE = f"{FOLDER}/{OWNED}-external-interface"
+_LOCAL_AREA_NETWORKS = f"{FOLDER}/{OWNED}-local-area-networks"
+
+_RECORD = "record:"
+
+
+class Ifupdown:
+    """Tunnels as stanzas of their own, proxy entries as `post-up` lines of the external interface.
+
+    Entries in a tunnel's stanza would be lost whenever the external interface goes down and up.
+    """
+
+    name = "ifupdown"
+    # The line of /etc/network/interfaces that this one understands in all its versions.
+    source = f"source {FOLDER}/*"
+    folders: tuple[str, ...] = (FOLDER,)
+    own_folders: tuple[str, ...] = ()
+    places = ("/etc/network/interfaces", FOLDER, "/etc/network/if-up.d")
+    # A stanza `manual` makes no tunnel, it only hangs something on one.
+    hand_made = (
+        r"^\s*(?:auto|allow-\S+)\s+(?:\S+\s+)*NAMES(?:\s|$)"
+        r"|^\s*iface\s+NAMES\s*(?:$|inet6?\s+(?!manual\b))"
+    )
+    # All three read the same file; the program that `ifup` is in the end tells which one it is.
+    question = Question(
+        "ifupdown",
+        f"""if has ifup; then
+    ifup=$(readlink -f "$(command -v ifup)"); echo "ifup: $ifup"
+    grep -E '^[[:space:]]*source' /etc/network/interfaces
+    echo {_RECORD}
+    case $ifup in
+    */ifupdown2/*)
+        # A second of Python for each question, where its record is there to be read.
+        folder=$(sed -n 's/^state_dir=//p' /etc/network/ifupdown2/ifupdown2.conf)
+        base64 "${{folder:-/var/tmp/network}}/ifstatenew"
+        ;;
+    *) ifquery --state ;;
+    esac
+fi 2>/dev/null""",
+    )
+
+    @property
+    def looked_for(self) -> str:
+        return f"{self._record} lists it ({self.name})"
+
+    @property
+    def _record(self) -> str:
+        return "`ifquery --state`"
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        if _flavour(state) != self.name or interface not in self._stanzas(_record(state)):
+            return None
+        return f"{self._record} lists it"
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        flavour = _flavour(state)
+        if flavour != self.name:
+            found = f"`ifup` is {flavour}'s" if flavour else "there is no `ifup`"
+            yield f"`manager` is {self.name} in the inventory, and {found}"
+            return
+        if not any(self._includes(line) for line in _sources(state)):
+            yield (
+                f"/etc/network/interfaces doesn't read {FOLDER}, where Culvert's files go: "
+                f"add the line `{self.source}`"
+            )
+        stanzas = self._stanzas(_record(state))
+        for interface in site.added_to:
+            stanza = stanzas.get(interface, interface)
+            if stanza != interface:
+                yield (
+                    f"{interface} is up by the stanza `iface {stanza}` (a logical interface), "
+                    f"which would not bring back what Culvert adds to {interface}: call the "
+                    "stanza so"
+                )
+
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        del state
+        tunnels = {
+            f"{FOLDER}/{OWNED}-{end.interface}": File(
+                render(f"{self.name}/tunnel", end=end, prefix_length=PREFIX_LENGTH)
+            )
+            for end in site.ends
+        }
+        return tunnels | self._additions(site)
+
+    def _additions(self, site: Site) -> dict[str, File]:
+        """The files that add to interfaces which are not Culvert's."""
+        files = {}
+        if site.adds_to_external:
+            files[_EXTERNAL_INTERFACE] = File(
+                render(
+                    "ifupdown/external-interface",
+                    interface=site.external_interface,
+                    proxied=site.proxied,
+                    routed_here=site.node.routed_here,
+                    metric=UNREACHABLE_METRIC,
+                )
+            )
+        if site.lans:
+            lans = render("ifupdown/local-area-networks", lans=site.lans)
+            files[_LOCAL_AREA_NETWORKS] = File(lans)
+        return files
+
+    def defines(self, path: str) -> str | None:
+        prefix = f"{FOLDER}/{OWNED}-"
+        if not path.startswith(prefix) or path in {_EXTERNAL_INTERFACE, _LOCAL_AREA_NETWORKS}:
+            return None
+        return path.removeprefix(prefix)
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        for path, waiting in staged.items():
+            if interface := self.defines(path):
+                yield f"ifup --no-act --force --interfaces={waiting} {interface} 2>&1"
+
+    def create(self, end: End) -> Iterable[str]:
+        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
+        yield f"ifup --force {end.interface}"
+
+    def remove(self, interface: str) -> Iterable[str]:
+        # Without its stanza, ifupdown would not know the interface any more.
+        yield f"ifdown --force {interface} || true"
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+        del site, state, changed
+        return ()
+
+    def _stanzas(self, record: str) -> Mapping[str, str]:
+        """By which stanza each interface is up: by its own, or by that of a logical interface.
+
+        The record has lines of `INTERFACE=STANZA`, to which ifupdown-ng adds more words.
+        """
+        lines = (line.partition("=") for line in record.splitlines())
+        return {name: (words.split() or [name])[0] for name, _, words in lines}
+
+    def _includes(self, line: str) -> bool:
+        """Whether a `source` or `source-directory` line of interfaces(5) reads Culvert's files."""
+        keyword, *patterns = line.split()
+        sample = f"{FOLDER}/{OWNED}-sit-ipv6"
+        relative = [p if p.startswith("/") else f"/etc/network/{p}" for p in patterns]
+        if keyword == "source-directory":
+            return any(fnmatch(FOLDER, pattern.rstrip("/")) for pattern in relative)
+        return any(fnmatch(sample, pattern) for pattern in relative)
+
+
+def _answer(state: HostState) -> tuple[str, str]:
+    """What comes before the record, and the record."""
+    before, _, record = state.answers.get(Ifupdown.question.name, "").partition(f"\n{_RECORD}")
+    return before, record.strip()
+
+
+def _record(state: HostState) -> str:
+    return _answer(state)[1]
+
+
+def _sources(state: HostState) -> list[str]:
+    return _answer(state)[0].splitlines()[1:]
+
+
+def _flavour(state: HostState) -> str | None:
+    """Which of the three `ifup` is, by the file that it is in the end; None where there is none."""
+    program = _answer(state)[0].partition("\n")[0].removeprefix("ifup: ")
+    if not program:
+        return None
+    if "/ifupdown2/" in program:
+        return "ifupdown2"
+    # One program under all names, called ifupdown in Debian 12 and ifupdown-ng after that.
+    is_ng = program.rpartition("/")[2] in {"ifupdown", "ifupdown-ng", "ifup-ng"}
+    return "ifupdown-ng" if is_ng else "ifupdown"

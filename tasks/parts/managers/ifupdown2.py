@@ -1,0 +1,81 @@
+"""Pure: ifupdown2 (ifup(8), ifreload(8))."""
+
+import base64
+import io
+import pickletools
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from tasks.host.render import render
+from tasks.host.state import OWNED, File, UnreadableStateError
+from tasks.parts.managers.ifupdown import Ifupdown
+from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+
+_HOOKS = "/etc/network/if-up.d"
+
+
+class Ifupdown2(Ifupdown):
+    """Tunnels as stanzas, what is added to other interfaces as scripts that run when they come up.
+
+    Stanzas of one interface are taken for one, with the method of the first that is read: after
+    Culvert's `manual`, the host's own `dhcp` would not run.
+    """
+
+    name = "ifupdown2"
+    folders = (*Ifupdown.folders, _HOOKS)
+    # ifupdown2 comes without it.
+    own_folders = ("network/if-up.d",)
+
+    @property
+    def _record(self) -> str:
+        return "the record of what is up"
+
+    def _stanzas(self, record: str) -> Mapping[str, str]:
+        try:
+            # It knows no logical interfaces.
+            return {name: name for name in _pickled_names(base64.b64decode(record))}
+        except ValueError as error:
+            raise UnreadableStateError(
+                f"ifupdown2's record has an unexpected form: {error}"
+            ) from error
+
+    def _includes(self, line: str) -> bool:
+        # 3.0 knows no `source-directory`, no relative paths, and one pattern for each line.
+        match line.split():
+            case ["source", pattern, *_]:
+                return pattern.startswith("/") and super()._includes(f"source {pattern}")
+        return False
+
+    def _additions(self, site: Site) -> dict[str, File]:
+        files = {}
+        if site.adds_to_external:
+            text = render(
+                "ifupdown2/external-interface",
+                interface=site.external_interface,
+                proxied=site.proxied,
+                routed_here=site.node.routed_here,
+                metric=UNREACHABLE_METRIC,
+            )
+            files[f"{_HOOKS}/{OWNED}-external-interface"] = File(text, mode=0o755)
+        if site.lans:
+            text = render("ifupdown2/local-area-networks", lans=site.lans)
+            files[f"{_HOOKS}/{OWNED}-local-area-networks"] = File(text, mode=0o755)
+        return files
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        tunnels = [waiting for path, waiting in staged.items() if self.defines(path)]
+        if tunnels:
+            # All at once: each start of ifupdown2 takes its time.
+            yield f'cat {" ".join(tunnels)} >"$scratch/interfaces"'
+            yield 'ifup --all --syntax-check --interfaces="$scratch/interfaces" 2>&1'
+
+
+def _pickled_names(record: bytes) -> Iterable[str]:
+    """The `name` of each object in ifupdown2's record: pickles, one after another.
+
+    Told from their opcodes: to unpickle would be to run what the host sends.
+    """
+    stream = io.BytesIO(record)
+    while stream.tell() < len(record):
+        strings = [a for _, a, _ in pickletools.genops(stream) if isinstance(a, str)]
+        yield from [value for key, value in pairwise(strings) if key == "name"][:1]

@@ -1,0 +1,24 @@
+"""Pure: ifupdown-ng (ifup(8), interfaces-ng(5), interfaces-tunnel(5))."""
+
+from collections.abc import Iterable, Mapping
+
+from tasks.parts.managers.ifupdown import FOLDER, Ifupdown
+
+
+class IfupdownNg(Ifupdown):
+    """As with ifupdown: stanzas of one interface are added up. Tunnels have words of their own.
+
+    A command that fails keeps every interface after it down at boot, so none in a stanza may.
+    """
+
+    name = "ifupdown-ng"
+    # Up to 0.12 there are no patterns, and a line with one fails the whole file: then nothing is
+    # up, and no evidence is found.
+    source = f"source-directory {FOLDER}"
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        # `ifup --no-act` finds fault with nothing. An address that it can't read is not there.
+        for path, waiting in staged.items():
+            if interface := self.defines(path):
+                found = f"ifquery --interfaces={waiting} --property address {interface}"
+                yield f"{found} | grep ."

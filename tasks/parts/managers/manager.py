@@ -1,0 +1,116 @@
+"""Pure: what a network manager must be able to say, for Culvert to put a tunnel on its hosts."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from netaddr import IPAddress
+
+from tasks.declared.model import End, Lan, Node
+from tasks.host.changes import Step
+from tasks.host.state import File, HostState, Question
+
+# The worst that there is: whatever else leads there is preferred.
+UNREACHABLE_METRIC = 4294967295
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node on its own host: which interface leads to the Internet there."""
+
+    node: Node
+    external_interface: str
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        return self.node.ends
+
+    @property
+    def proxied(self) -> tuple[IPAddress, ...]:
+        return self.node.proxied
+
+    @property
+    def lans(self) -> tuple[Lan, ...]:
+        return self.node.lans
+
+    @property
+    def adds_to_external(self) -> bool:
+        """Whether proxy entries or unreachable routes come and go with the external interface."""
+        return bool(self.proxied or self.node.routed_here)
+
+    @property
+    def added_to(self) -> list[str]:
+        """The interfaces that aren't Culvert's, and get something of it."""
+        external = {self.external_interface} if self.adds_to_external else set()
+        return sorted({*external, *(lan.interface for lan in self.lans)})
+
+
+def not_running(service: str) -> str:
+    """The sentence that refuses a manager that is named and isn't there."""
+    return (
+        f"{service} doesn't run, so nothing would bring the tunnels up at boot: start it, or name "
+        "another `manager`"
+    )
+
+
+class Manager(Protocol):
+    """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
+
+    @property
+    def name(self) -> str:
+        """As a person writes it under `manager`."""
+
+    @property
+    def looked_for(self) -> str:
+        """What `evidence` looks for, for the sentence that refuses a host."""
+
+    @property
+    def question(self) -> Question:
+        """What to ask on a host, for `evidence`; managers that ask the same share one."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where files of Culvert may lie when this manager is in charge."""
+
+    @property
+    def own_folders(self) -> tuple[str, ...]:
+        """Patterns of folders that come with Culvert's file, and go with it unless others use them.
+
+        As of Path.match(): from the right.
+        """
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The files, or folders of them, in which people set up a tunnel by hand."""
+
+    @property
+    def hand_made(self) -> str:
+        """A regular expression for a line there that makes a tunnel; `NAMES` is its interface."""
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        """What shows that this manager holds the interface now; None where nothing does."""
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        """Sentences on what would keep this manager from carrying the site."""
+
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        """Every file that the site needs of this manager, by its path."""
+
+    def defines(self, path: str) -> str | None:
+        """The tunnel interface that an owned file of this path defines, if it does."""
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        """Shell commands that fail where this manager can't read a new file.
+
+        `staged` has where each new file waits, by the path that it will have. $scratch is a folder
+        for the script's own use.
+        """
+
+    def create(self, end: End) -> Iterable[str]:
+        """Shell commands, run once the files are there, that bring up a tunnel that isn't there."""
+
+    def remove(self, interface: str) -> Iterable[str]:
+        """Shell commands, run while the files are there, before the tunnel's link is deleted."""
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+        """What else the manager needs, given the paths of the files that changed."""

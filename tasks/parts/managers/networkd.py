@@ -1,0 +1,210 @@
+"""Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from tasks.declared.model import End
+from tasks.host.changes import Step
+from tasks.host.render import render
+from tasks.host.state import OWNED, File, HostState, Question
+from tasks.parts import sit
+from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site, not_running
+
+_FOLDER = "/etc/systemd/network"
+# Routable comes when the uplink is back, configured also when networkd only went over it again. A
+# mode other than 0755 is skipped without a word.
+_DISPATCHER_FILES = tuple(
+    f"/etc/networkd-dispatcher/{state}.d/{OWNED}" for state in ("configured", "routable")
+)
+_DISPATCHER = "networkd-dispatcher.service"
+# Where netplan puts what it makes of its files, and how it calls the file of an interface.
+GENERATED = "/run/systemd/network/10-netplan-"
+
+
+class Networkd:
+    """Tunnels as files of networkd's, proxy entries held by it and, if there, its dispatcher.
+
+    Of the two, networkd's drop-in keeps proxying on through every path on which it configures the
+    interface; the dispatcher's script brings back what was flushed when it becomes routable.
+    """
+
+    name = "networkd"
+    folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
+    # Debian's networkd-dispatcher brings a routable.d, and no configured.d.
+    own_folders = ("network/*.network.d", "networkd-dispatcher/configured.d")
+    places: tuple[str, ...] = folders
+    hand_made = r"^\s*Name\s*=\s*NAMES\s*$"
+    # What `networkctl list` reads, too: networkd itself answers only where it has reached D-Bus.
+    # And what the host's own files are for.
+    question = Question(
+        "networkd",
+        r"""if has networkctl && systemctl --quiet is-active systemd-networkd; then
+    grep -H '' /sys/class/net/*/ifindex
+    grep -HE '^(ADMIN_STATE|NETWORK_FILE)=' /run/systemd/netif/links/*
+    for folder in /etc /run /usr/lib; do
+        awk '/^\[/ { matching = /^\[Match\]/ } matching && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
+            ' $folder/systemd/network/*.network
+    done
+fi 2>/dev/null""",
+    )
+    looked_for = "`networkctl` shows it configured from any other file (networkd)"
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        file = self._network_file(interface, state)
+        status = self._links(state).get(interface, {}).get("ADMIN_STATE")
+        if file is None or status not in {"configured", "configuring"}:
+            return None
+        return f"networkd has it {status} from {file}"
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        for end in site.ends:
+            own = self._network_name(end)
+            for file, criteria in self._criteria(state).items():
+                name = file.rpartition("/")[2]
+                if name < own and not name.startswith(OWNED) and _matches(criteria, end.interface):
+                    yield (
+                        f"{file} is for {end.interface} too, and networkd reads it before {own}: "
+                        "have its [Match] leave that interface out, or rename it"
+                    )
+        if not self._links(state):
+            yield not_running("systemd-networkd")
+            return
+        # That nobody holds a network behind a client is told by the plan.
+        external = site.external_interface
+        if site.adds_to_external and self._network_file(external, state) is None:
+            yield (
+                f"{self.name} has no file for {external}, so nothing would keep there what Culvert "
+                "adds to it"
+            )
+        for interface in site.added_to:
+            held_by = self._network_file(interface, state)
+            if held_by and not re.fullmatch(r"[\w/.:@%+-]+", held_by):
+                yield f"{held_by} is for {interface}: rename it, without spaces or such marks"
+        for interface in sorted({lan.interface for lan in site.lans}):
+            yield from self._sharing(interface, state)
+
+    def _sharing(self, interface: str, state: HostState) -> Iterable[str]:
+        """Who else would get the address that one interface is to get."""
+        file = self._network_file(interface, state)
+        links = self._links(state).items()
+        others = [n for n, kept in links if kept.get("NETWORK_FILE") == file and n != interface]
+        if file and others:
+            yield (
+                f"`lan` {interface}: {file} is for {' and '.join(sorted(others))} too, which would "
+                f"get its address as well: give {interface} a file, or in netplan an entry, of its "
+                "own"
+            )
+
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        files = {path: file for end in site.ends for path, file in self._tunnel(end).items()}
+        for interface in site.added_to:
+            is_external = interface == site.external_interface
+            text = render(
+                "networkd/drop-in.network",
+                addresses=[lan.address for lan in site.lans if lan.interface == interface],
+                proxied=site.proxied if is_external else (),
+                routed_here=site.node.routed_here if is_external else (),
+                metric=UNREACHABLE_METRIC,
+            )
+            files[self._drop_in(interface, state)] = File(text)
+        if site.proxied and _has_dispatcher(state):
+            values = {"interface": site.external_interface, "proxied": site.proxied}
+            script = File(render("networkd/networkd-dispatcher", **values), mode=0o755)
+            files |= dict.fromkeys(_DISPATCHER_FILES, script)
+        return files
+
+    def defines(self, path: str) -> str | None:
+        prefix, suffix = f"{_FOLDER}/{OWNED}-", ".netdev"
+        if not path.startswith(prefix) or not path.endswith(suffix):
+            return None
+        return path.removeprefix(prefix).removesuffix(suffix)
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        # Networkd has nothing that reads a file and does no more.
+        del staged
+        return ()
+
+    def create(self, end: End) -> Iterable[str]:
+        # Not by networkd: whenever it reloads its files, it takes the uplink's IPv4 address away
+        # for a moment (252: link_reconfigure() drops what it is to configure again).
+        return sit.creation(end)
+
+    def remove(self, interface: str) -> Iterable[str]:
+        del interface
+        return ()
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+        del changed
+        if site.proxied and _has_dispatcher(state) and not state.units[_DISPATCHER].is_active:
+            # Its unit starts only where there is a script.
+            start = f"systemctl start {_DISPATCHER}"
+            yield Step((f" run: {start}",), (start,))
+
+    def _tunnel(self, end: End) -> dict[str, File]:
+        return {
+            f"{_FOLDER}/{OWNED}-{end.interface}.{kind}": File(
+                render(f"networkd/tunnel.{kind}", end=end)
+            )
+            for kind in ("netdev", "network")
+        }
+
+    def _network_name(self, end: End) -> str:
+        """How the file is called from which networkd has a tunnel's addresses."""
+        return f"{OWNED}-{end.interface}.network"
+
+    def _is_mine(self, network_file: str) -> bool:
+        return not network_file.startswith(GENERATED)
+
+    def _network_file(self, interface: str, state: HostState) -> str | None:
+        """Networkd's file of an interface, if it is this manager's."""
+        file = self._links(state).get(interface, {}).get("NETWORK_FILE")
+        return file if file and self._is_mine(file) else None
+
+    def _links(self, state: HostState) -> dict[str, dict[str, str]]:
+        """What networkd keeps of each interface: ADMIN_STATE, and NETWORK_FILE where it has one."""
+        names: dict[str, str] = {}
+        kept: dict[str, dict[str, str]] = {}
+        for line in state.answers.get(self.question.name, "").splitlines():
+            path, _, value = line.partition(":")
+            *_, name, last = path.split("/")
+            if last == "ifindex":
+                names[value] = name
+            elif last.isdecimal():
+                key, _, text = value.partition("=")
+                kept.setdefault(last, {})[key] = text
+        return {names[index]: keys for index, keys in kept.items() if index in names}
+
+    def _criteria(self, state: HostState) -> dict[str, dict[str, str]]:
+        """The [Match] section of each of the host's files, by its path."""
+        found: dict[str, dict[str, str]] = {}
+        for line in state.answers.get(self.question.name, "").splitlines():
+            path, _, setting = line.partition(":")
+            if path.endswith(".network"):
+                key, _, value = setting.partition("=")
+                found.setdefault(path, {})[key.strip()] = value.strip()
+        return found
+
+    def _drop_in(self, interface: str, state: HostState) -> str:
+        # Called after the file, which need not be called after the interface: netplan's is called
+        # after an id that `set-name:` and `match:` make another one.
+        file = self._network_file(interface, state)
+        assert file is not None, interface
+        return f"{_FOLDER}/{file.rpartition('/')[2]}.d/{OWNED}.conf"
+
+
+def _matches(criteria: dict[str, str], interface: str) -> bool:
+    """Whether a [Match] section holds for a tunnel; of other keys than these, none does."""
+    values = {"Name": interface, "Type": "sit", "Kind": "sit"}
+    return all(key in values and _fits(values[key], text) for key, text in criteria.items())
+
+
+def _fits(value: str, patterns: str) -> bool:
+    """systemd.network(5): patterns with spaces between; a `!` before them all inverts them."""
+    is_inverted = patterns.startswith("!")
+    words = patterns.removeprefix("!").split()
+    return any(fnmatchcase(value, word) for word in words) != is_inverted
+
+
+def _has_dispatcher(state: HostState) -> bool:
+    return _DISPATCHER in state.units and state.units[_DISPATCHER].is_loaded

@@ -1,0 +1,188 @@
+"""Pure: NetworkManager (nm-settings-keyfile(5), NetworkManager-dispatcher(8))."""
+
+import re
+from collections.abc import Iterable, Mapping
+from uuid import NAMESPACE_URL, uuid5
+
+from tasks.declared.model import End
+from tasks.host.changes import Step
+from tasks.host.render import render
+from tasks.host.state import OWNED, File, HostState, Question
+from tasks.parts import sit
+from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site, not_running
+
+_FOLDER = "/etc/NetworkManager/system-connections"
+_SUFFIX = ".nmconnection"
+_HOOKS = "/etc/NetworkManager/dispatcher.d"
+_DISPATCHER = f"{_HOOKS}/{OWNED}"
+_DISPATCHER_UNIT = "NetworkManager-dispatcher.service"
+_DISPATCHER_IS = "dispatcher: "
+_VERSION_IS = "version: "
+# Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
+_NEEDED = (1, 38)
+
+
+class NetworkManager:
+    """Tunnels as connections of NetworkManager's, all else by a script of its dispatcher's.
+
+    NetworkManager has no setting for proxy entries, nor for forwarding of IPv6, which it turns off
+    on every interface that it brings up.
+    """
+
+    name = "networkmanager"
+    folders = (_FOLDER, _HOOKS)
+    own_folders = ()
+    places = folders
+    hand_made = r"^\s*interface-name\s*=\s*NAMES\s*$"
+    question = Question(
+        "networkmanager",
+        f"""if has nmcli && systemctl --quiet is-active NetworkManager 2>/dev/null; then
+    nmcli --terse --fields DEVICE,STATE,CONNECTION device
+    echo {_VERSION_IS}"$(nmcli --version)"
+    echo {_DISPATCHER_IS}"$(systemctl is-enabled {_DISPATCHER_UNIT})"
+fi 2>/dev/null""",
+    )
+    looked_for = "`nmcli device` shows it connected (NetworkManager)"
+
+    def evidence(self, state: HostState, interface: str) -> str | None:
+        status, connection = _devices(state).get(interface, ("", ""))
+        # What it found there and leaves alone is `connected (externally)`.
+        is_held = status == "connected" or status.startswith("connecting (")
+        if not is_held or status.endswith("(externally)"):
+            return None
+        return f"NetworkManager has it {status} by its connection {connection!r}"
+
+    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+        answer = state.answers.get(self.question.name)
+        if not answer:
+            yield not_running("NetworkManager")
+            return
+        version = re.search(rf"^{_VERSION_IS}.* (\d+)\.(\d+)", answer, re.MULTILINE)
+        if version and (found := tuple(map(int, version.groups()))) < _NEEDED:
+            yield (
+                f"NetworkManager {_dotted(found)} is too old, since nothing could look at a new "
+                f"connection before it is in its place: {_dotted(_NEEDED)} or later is needed"
+            )
+        external = site.external_interface
+        if site.node.forwards and _is_learned_by_kernel(external, state):
+            # Where netplan stops NetworkManager for a while, the kernel gives the interface an
+            # address; NetworkManager then takes it for somebody else's, and leaves out its IPv4.
+            yield (
+                f"NetworkManager leaves the IPv6 of {external} to the kernel, which it must not "
+                "where the host forwards: have it learn that itself (`ipv6.method` auto, with "
+                "netplan `dhcp6: true`)"
+            )
+        if _in_script(site) and f"{_DISPATCHER_IS}enabled" not in answer.splitlines():
+            yield (
+                f"{_DISPATCHER_UNIT} is not enabled, so nothing would keep forwarding on: run "
+                f"`systemctl enable {_DISPATCHER_UNIT}`"
+            )
+
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        del state
+        files = {
+            _profile(end.interface): File(
+                render("networkmanager/tunnel.nmconnection", end=end, uuid=_uuid(end.interface)),
+                # It doesn't read files that others may read.
+                mode=0o600,
+            )
+            for end in site.ends
+        }
+        if interfaces := _in_script(site):
+            script = render(
+                "networkmanager/dispatcher",
+                interfaces=interfaces,
+                external=site.external_interface,
+                lans=site.lans,
+                proxied=site.proxied,
+                routed_here=site.node.routed_here,
+                metric=UNREACHABLE_METRIC,
+            )
+            files[_DISPATCHER] = File(script, mode=0o755)
+        return files
+
+    def defines(self, path: str) -> str | None:
+        prefix = f"{_FOLDER}/{OWNED}-"
+        if not path.startswith(prefix):
+            return None
+        return path.removeprefix(prefix).removesuffix(_SUFFIX)
+
+    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
+        for path, waiting in staged.items():
+            if self.defines(path):
+                yield f"nmcli --offline connection modify <{waiting} >/dev/null"
+
+    def create(self, end: End) -> Iterable[str]:
+        # With a link of that name there, NetworkManager leaves it alone until the next boot, even
+        # when it is restarted. It would make the link as soon as it reads the file, and again when
+        # it is told to bring the connection up.
+        yield from sit.creation(end)
+        yield _load(end.interface)
+
+    def remove(self, interface: str) -> Iterable[str]:
+        # While it knows the connection, it makes the link again as soon as that is gone. The file
+        # goes with the connection, and it is not for this step to decide whether it stays.
+        profile = _profile(interface)
+        yield f'cp -p {profile} "$scratch/{interface}"'
+        yield f"nmcli connection delete uuid {_uuid(interface)} >/dev/null 2>&1 || true"
+        yield f'cp -p "$scratch/{interface}" {profile}'
+        # It may be about to delete the link itself, where it made it.
+        yield f"ip link delete {interface} 2>/dev/null || [ ! -e /sys/class/net/{interface} ]"
+
+    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+        kept = {end.interface for end in site.ends} & state.links.keys()
+        for path in changed:
+            interface = self.defines(path)
+            if interface in kept:
+                load = _load(interface)
+                yield Step((f" run: {load}",), (load,))
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _devices(state: HostState) -> dict[str, tuple[str, str]]:
+    """What NetworkManager says of each interface: its state, and by which connection."""
+    found = {}
+    for line in state.answers.get(NetworkManager.question.name, "").splitlines():
+        # A backslash goes before colons and backslashes in a value, such as a connection's name.
+        values = re.findall(r"((?:[^:\\]|\\.)*)(?::|$)", line)[:3]
+        if len(values) == 3:
+            device, status, connection = (re.sub(r"\\(.)", r"\1", value) for value in values)
+            found[device] = (status, connection)
+    return found
+
+
+# Of a default route that the kernel learned (IP6_RT_PRIO_USER); NetworkManager's own are preferred.
+_LEARNED_METRIC = 1024
+
+
+def _is_learned_by_kernel(interface: str, state: HostState) -> bool:
+    return any(
+        (route.device, route.protocol, route.metric) == (interface, "ra", _LEARNED_METRIC)
+        for route in state.default_routes()
+    )
+
+
+def _profile(interface: str) -> str:
+    return f"{_FOLDER}/{OWNED}-{interface}{_SUFFIX}"
+
+
+def _uuid(interface: str) -> str:
+    """How NetworkManager knows the connection, the same on all hosts and in all runs."""
+    return str(uuid5(NAMESPACE_URL, f"file://{_profile(interface)}"))
+
+
+def _load(interface: str) -> str:
+    # Reads that file alone, and touches no link.
+    return f"nmcli connection load {_profile(interface)}"
+
+
+def _in_script(site: Site) -> tuple[str, ...]:
+    """The interfaces for which the dispatcher has something to do."""
+    if not site.node.forwards:
+        return ()
+    inside = (lan.interface for lan in site.lans)
+    tunnels = (end.interface for end in site.ends)
+    return tuple(dict.fromkeys([site.external_interface, *inside, *tunnels]))

@@ -1,0 +1,159 @@
+"""Pure: a tunnel as the kernel holds it: lines that tell of it, commands that make it so."""
+
+from collections.abc import Collection, Iterable
+
+from netaddr import IPAddress
+
+from tasks.declared.model import End
+from tasks.host.changes import Step
+from tasks.host.state import HostState, Link, Route
+
+# The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
+_CONNECTED_METRIC = 256
+
+
+def link_line(link: Link) -> str:
+    return (
+        f"link {link.name}: sit local {link.local or 'any'} remote {link.remote or 'any'} "
+        f"ttl {link.ttl or 'inherit'} mtu {link.mtu} {'up' if link.is_up else 'down'}"
+    )
+
+
+def creation_lines(end: End) -> Iterable[str]:
+    """What a new tunnel brings."""
+    yield f"+{link_line(_wanted(end))}"
+    yield f"+{_address(end.network, end)}"
+    for destination in end.destinations:
+        yield f"+route {_route(destination, end)}"
+
+
+def creation(end: End) -> Iterable[str]:
+    """Commands of iproute2 that make a new tunnel."""
+    # Not `ip tunnel`, which needs the kernel's own sit0 to be there.
+    yield (
+        f"ip link add {end.interface} mtu {end.mtu} type sit "
+        f"local {end.local} remote {end.remote} ttl {end.ttl}"
+    )
+    yield f"ip link set dev {end.interface} up"
+    yield f"ip address add {end.network} dev {end.interface}"
+    for destination in end.destinations:
+        yield f"ip -6 route add {_route(destination, end)}"
+
+
+def mending(end: End, state: HostState) -> Iterable[Step]:
+    """What a running tunnel lacks, changed in place: no packet is lost. Stale routes go before."""
+    link = state.links[end.interface]
+    yield from _mend_link(link, _wanted(end))
+    yield from _mend_addresses(end, link)
+    if end.network in link.addresses:
+        yield from _mend_connected_route(end, state)
+    there = {route.destination for route in _routes_of(end, state) if _is_wanted(route, end)}
+    for destination in end.destinations:
+        if destination not in there:
+            words = _route(destination, end)
+            yield Step((f"+route {words}",), (f"ip -6 route add {words}",))
+
+
+def stale_routes(end: End, state: HostState) -> Iterable[Step]:
+    """Routes into a tunnel that are not declared, which another tunnel may be about to get."""
+    for route in _routes_of(end, state):
+        # Where else a client goes through its tunnel is its own affair.
+        is_ours = not end.is_client or route.destination == "default"
+        if is_ours and not _is_wanted(route, end):
+            via = f"via {route.gateway} " if route.gateway else ""
+            words = f"{route.destination} {via}dev {end.interface}"
+            yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
+    for route in state.routes:
+        if route.device == end.interface and _is_left_behind(route, end):
+            words = f"{route.destination} dev {end.interface} metric {route.metric}"
+            yield Step((f"-route {words}",), (f"ip -6 route delete {words}",))
+
+
+def _is_left_behind(route: Route, end: End) -> bool:
+    """Whether a route came with an address that the end no longer has.
+
+    The kernel takes back what it made itself, NetworkManager doesn't.
+    """
+    return (
+        route.protocol == "kernel"
+        and route.metric != _CONNECTED_METRIC
+        and route.destination not in {end.connected, "fe80::/64"}
+    )
+
+
+def _routes_of(end: End, state: HostState) -> Iterable[Route]:
+    for route in state.routes:
+        if route.device == end.interface and route.protocol != "kernel":
+            yield route
+
+
+def _is_wanted(route: Route, end: End) -> bool:
+    return route.destination in end.destinations and route.gateway == str(end.peer)
+
+
+# It would take the tunnels of other network namespaces along: those of containers.
+UNLOAD = r"""{ for process in $(lsns -t net -n -o PID); do
+    nsenter -t "$process" -n ip -o link show type sit || true
+done; ip -all netns exec ip -o link show type sit || true; } 2>/dev/null |
+    grep '^[0-9]' | grep -qv '^[0-9]*: sit0[@:]' || modprobe -r sit"""
+
+
+def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
+    """The module goes with the last tunnel, and takes its sit0 along, as before the first run."""
+    others = {n for n, link in state.links.items() if link.kind == "sit"} - {*leaving, "sit0"}
+    fallback = state.links.get("sit0")
+    if leaving and not others and fallback and not fallback.is_up and state.sit_is_module:
+        yield Step(
+            ("-link sit0: the kernel's own, goes with its sit module if no container has tunnels",),
+            (UNLOAD,),
+        )
+
+
+def _wanted(end: End) -> Link:
+    return Link(end.interface, "sit", True, end.mtu, (), end.local, end.remote, end.ttl)
+
+
+def _address(network: str, end: End) -> str:
+    return f"address {network} dev {end.interface}"
+
+
+def _route(destination: str, end: End) -> str:
+    return f"{destination} via {end.peer} dev {end.interface}"
+
+
+def _mend_link(link: Link, wanted: Link) -> Iterable[Step]:
+    commands = []
+    if (link.local, link.remote, link.ttl) != (wanted.local, wanted.remote, wanted.ttl):
+        commands.append(
+            f"ip tunnel change {link.name} mode sit "
+            f"local {wanted.local} remote {wanted.remote} ttl {wanted.ttl}"
+        )
+    if link.mtu != wanted.mtu:
+        commands.append(f"ip link set dev {link.name} mtu {wanted.mtu}")
+    if not link.is_up:
+        commands.append(f"ip link set dev {link.name} up")
+    if commands:
+        yield Step((f"-{link_line(link)}", f"+{link_line(wanted)}"), tuple(commands))
+
+
+def _mend_addresses(end: End, link: Link) -> Iterable[Step]:
+    for network in link.addresses:
+        if network != end.network and not IPAddress(network.partition("/")[0]).is_link_local():
+            yield Step((f"-{_address(network, end)}",), (_ip_address("delete", network, end),))
+    if end.network not in link.addresses:
+        yield Step((f"+{_address(end.network, end)}",), (_ip_address("add", end.network, end),))
+
+
+def _ip_address(action: str, network: str, end: End) -> str:
+    return f"ip address {action} {network} dev {end.interface}"
+
+
+def _mend_connected_route(end: End, state: HostState) -> Iterable[Step]:
+    """The route that comes with the address, where somebody flushed it alone."""
+    held = {(route.destination, route.device) for route in state.routes}
+    if (end.connected, end.interface) not in held:
+        words = f"{end.connected} dev {end.interface}"
+        yield Step(
+            (f"+route {words}",),
+            (f"ip -6 route add {words} proto kernel metric {_CONNECTED_METRIC}",),
+        )

@@ -1,0 +1,152 @@
+"""Pure: the kernel's settings that forwarding needs, and what they were before the first run."""
+
+from collections.abc import Iterable, Mapping
+
+from tasks.declared.model import Node
+from tasks.host.changes import Step
+from tasks.host.render import render
+from tasks.host.state import FOLDER, OWNED, File, HostState, sysctl_key, sysctl_path
+from tasks.parts.managers.manager import Site
+from tasks.planning import obstacles
+
+FILE = f"/etc/sysctl.d/{OWNED}.conf"
+BEFORE = f"/var/lib/{FOLDER}/sysctls"
+
+# ip6_forward() reads this one; a tunnel's own `forwarding` lets nothing pass. Writing it writes
+# every interface's (addrconf_forward_change).
+_FORWARDING = "net/ipv6/conf/all/forwarding"
+
+
+def wanted(site: Site, state: HostState) -> dict[str, str]:
+    """The settings that a host needs, in the order in which they must be written."""
+    if not site.node.forwards:
+        return {}
+    external = site.external_interface
+    settings = {}
+    # First: with forwarding on, the kernel drops the default route that it learned by router
+    # advertisement wherever accept_ra is 1, asks for no other, and lets the addresses expire.
+    for interface in sorted({external, *_learners(state)}):
+        path = f"net/ipv6/conf/{interface}/accept_ra"
+        if state.sysctls.get(path, "0") != "0":
+            settings[path] = "2"
+    settings[_FORWARDING] = "1"
+    if site.proxied:
+        settings[f"net/ipv6/conf/{external}/proxy_ndp"] = "1"
+        # Else each answer waits a random 0 to 0.8 s (pneigh_enqueue).
+        settings[f"net/ipv6/neigh/{external}/proxy_delay"] = "0"
+    return settings
+
+
+def _learners(state: HostState) -> Iterable[str]:
+    """The interfaces on which the host listens to routers.
+
+    One that did before the first run still does, though its router may be silent at this moment.
+    """
+    yield from (route.device for route in state.default_routes() if route.protocol == "ra")
+    yield from (link.name for link in state.links.values() if link.is_advertised_to)
+    yield from (p.split("/")[3] for p in _remembered(state) if p.endswith("/accept_ra"))
+
+
+def files(settings: Mapping[str, str], state: HostState) -> dict[str, File]:
+    """What sets them at boot, and what remembers the host's own."""
+    if not settings:
+        return {}
+    return {
+        FILE: _file("sysctl.d/60-culvert.conf", settings),
+        BEFORE: _file("culvert/sysctls", _to_remember(settings, state)),
+    }
+
+
+def _file(template: str, settings: Mapping[str, str]) -> File:
+    return File(render(template, sysctls={sysctl_key(p): value for p, value in settings.items()}))
+
+
+def _remembered(state: HostState) -> dict[str, str]:
+    if BEFORE not in state.files:
+        return {}
+    lines = (line.partition(" = ") for line in state.files[BEFORE].text.splitlines())
+    return {sysctl_path(key): value for key, equals, value in lines if equals}
+
+
+def _to_remember(settings: Mapping[str, str], state: HostState) -> dict[str, str]:
+    before = _remembered(state)
+    paths = list(settings)
+    # Interfaces that appear later had no setting before.
+    paths += _each_forwarding(before if _FORWARDING in before else state.sysctls)
+    current = {**state.sysctls, **before}
+    return {path: current[path] for path in paths if path in current}
+
+
+def _each_forwarding(settings: Mapping[str, str]) -> list[str]:
+    return sorted(path for path in settings if path.endswith("/forwarding") and path != _FORWARDING)
+
+
+def steps(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
+    """What sets what is needed, and sets back what is needed no more."""
+    yield from _setting(settings, node, state)
+    leaving = obstacles.owned_interfaces(state) - {end.interface for end in node.ends}
+    yield from _setting_back(settings, leaving, state)
+
+
+def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
+    for path, value in settings.items():
+        if state.sysctls.get(path) == value:
+            continue
+        changed = [path]
+        if path == _FORWARDING:
+            changed += [p for p in _each_forwarding(state.sysctls) if state.sysctls[p] != value]
+        yield Step(
+            shown=tuple(line for each in changed for line in _lines(each, value, state)),
+            commands=(_write(path, value),),
+        )
+    if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
+        # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
+        # be meant.
+        mine = {path.split("/")[3] for path in settings} | obstacles.owned_interfaces(state)
+        # Where it doesn't, hosts are told that this is no router.
+        mine |= {lan.interface for lan in node.lans}
+        for path in _each_forwarding(state.sysctls):
+            if state.sysctls[path] == "0" and path.split("/")[3] in mine:
+                yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))
+
+
+def _setting_back(
+    settings: Mapping[str, str], leaving: Iterable[str], state: HostState
+) -> Iterable[Step]:
+    before = {path: value for path, value in _remembered(state).items() if path in state.sysctls}
+    if _FORWARDING in before and _FORWARDING not in settings:
+        yield from _forwarding_back(before, leaving, state)
+    for path, value in before.items():
+        if path in settings or path.endswith("/forwarding"):
+            continue
+        if state.sysctls[path] != value:
+            yield Step(tuple(_lines(path, value, state)), (_write(path, value),))
+
+
+def _forwarding_back(
+    before: Mapping[str, str], leaving: Iterable[str], state: HostState
+) -> Iterable[Step]:
+    """Forwarding as it was, in all; interfaces that appeared since get what the kernel gives."""
+    common = before[_FORWARDING]
+    gone = {f"net/ipv6/conf/{interface}/forwarding" for interface in leaving}
+    staying = [path for path in _each_forwarding(state.sysctls) if path not in gone]
+    after = {path: before.get(path, common) for path in [_FORWARDING, *staying]}
+    changed = written = {p: v for p, v in after.items() if state.sysctls[p] != v}
+    if _FORWARDING in changed:
+        # That writes every interface's: what differs is written after it.
+        written = {_FORWARDING: common, **{p: v for p, v in after.items() if v != common}}
+    if changed:
+        yield Step(
+            shown=tuple(line for p, v in changed.items() for line in _lines(p, v, state)),
+            commands=tuple(_write(p, v) for p, v in written.items()),
+        )
+
+
+def _write(path: str, value: str) -> str:
+    return f"sysctl {path} {value}"
+
+
+def _lines(path: str, after: str, state: HostState) -> Iterable[str]:
+    if path in state.sysctls:
+        yield f"-sysctl {sysctl_key(path)} = {state.sysctls[path]}"
+    yield f"+sysctl {sysctl_key(path)} = {after}"

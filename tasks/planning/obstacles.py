@@ -1,0 +1,185 @@
+"""Pure: what stands in the way on a host, found before anything is changed there."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from netaddr import IPAddress, IPNetwork
+
+from tasks.declared import numbering
+from tasks.declared.model import End, Node
+from tasks.host.state import OWNED, HostState, Link, sysctl_key
+from tasks.parts import additions
+from tasks.parts.managers import MANAGERS
+
+
+class ObstacleError(Exception):
+    """Why a host is left alone: one sentence each."""
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self.sentences = tuple(sentences)
+        super().__init__("\n".join(self.sentences))
+
+
+def owned_interfaces(state: HostState) -> frozenset[str]:
+    """The tunnel interfaces that a file of Culvert defines, whether they are up or not."""
+    return frozenset(
+        interface
+        for path in state.files
+        for manager in MANAGERS
+        if (interface := manager.defines(path)) is not None
+    )
+
+
+def of_user(state: HostState) -> Iterable[str]:
+    """Whether the SSH user may change anything."""
+    if state.uid != 0:
+        yield f"the SSH user is not root (uid {state.uid}): add `--sudo`, or connect as root"
+
+
+def of_kernel(state: HostState) -> Iterable[str]:
+    """Whether the kernel allows for a tunnel at all."""
+    disabled = state.sysctls.get("net/ipv6/conf/all/disable_ipv6")
+    if disabled is None:
+        yield "the kernel runs without IPv6 (ipv6.disable=1?): boot it with IPv6"
+        return
+    for scope in ("all", "default"):
+        if state.sysctls.get(f"net/ipv6/conf/{scope}/disable_ipv6") == "1":
+            yield f"net.ipv6.conf.{scope}.disable_ipv6 is 1: set it to 0, and where it is kept"
+
+
+def of_ends(node: Node, state: HostState) -> Iterable[str]:
+    """Interfaces, addresses and routes that Culvert didn't make, where a tunnel should be."""
+    owned = owned_interfaces(state)
+    foreign = {name: link for name, link in state.links.items() if name not in owned}
+    held = state.addresses
+    for end in node.ends:
+        if end.local not in held:
+            yield _missing_local(end, state)
+        if end.interface in foreign:
+            yield (
+                f"interface {end.interface} is there already, and Culvert didn't make it: "
+                f"remove it, or give the tunnel another `{_field(end)}`"
+            )
+        elif end.interface in owned and state.links.get(end.interface, _SIT).kind != "sit":
+            yield f"interface {end.interface} is no sit tunnel any more: remove it"
+        yield from _same_endpoints(end, foreign)
+        yield from _taken_addresses(node, end, state, foreign)
+        yield from _taken_prefixes(end, state, foreign)
+        if end.default_route:
+            for route in state.default_routes():
+                if route.device in foreign and route.device != end.interface:
+                    via = f" via {route.gateway}" if route.gateway else ""
+                    yield (
+                        f"it has an IPv6 default route already,{via} on {route.device}: remove "
+                        "it, or set the tunnel's `default_route` to False"
+                    )
+
+
+_SIT = Link(name="", kind="sit", is_up=False, mtu=0)
+_LOOPBACK = IPNetwork("127.0.0.0/8")
+
+
+def _field(end: End) -> str:
+    return "interface" if end.is_client else "server_interface"
+
+
+def _missing_local(end: End, state: HostState) -> str:
+    found = ", ".join(
+        sorted(str(a) for a in state.addresses if a.version == 4 and a not in _LOOPBACK)
+    )
+    if end.is_client:
+        way_out = "where NAT hides the client, `local_ipv4` names its own address"
+    else:
+        way_out = "`tunnel_server.ipv4` must be the host's own"
+    return f"{end.local} is on none of its interfaces (it has {found or 'no IPv4'}): {way_out}"
+
+
+def _taken_addresses(
+    node: Node, end: End, state: HostState, foreign: dict[str, Link]
+) -> Iterable[str]:
+    """The pair's addresses where the host or its router has them already."""
+    held = {a: name for a, name in state.addresses.items() if name in foreign}
+    gateways = {route.gateway for route in state.default_routes() if route.device in foreign}
+    prefix = end.tunnel.server.prefix
+    way_out = "give the tunnel another number"
+    if prefix is not None and not end.is_client:
+        # The server alone knows of all its tunnels.
+        taken = [
+            *(other.address for other in node.ends),
+            *held,
+            *(IPAddress(gateway) for gateway in gateways if gateway),
+        ]
+        way_out += f": {numbering.next_free(prefix, taken)}"
+    for address in (end.address, end.peer):
+        if held.get(address, end.interface) != end.interface:
+            yield (
+                f"address {address} is on {held[address]} already, and Culvert didn't put it "
+                f"there: remove it, or {way_out}"
+            )
+        if str(address) in gateways:
+            yield f"address {address} is its router's own: {way_out}"
+
+
+def _taken_prefixes(end: End, state: HostState, foreign: dict[str, Link]) -> Iterable[str]:
+    """The client's prefixes where the server has routes or addresses of its own in them."""
+    if end.is_client:
+        return
+    for prefix in end.tunnel.routed_prefixes:
+        for address, name in state.addresses.items():
+            if name in foreign and address in prefix:
+                yield (
+                    f"address {address} on {name} lies in {prefix}, which is routed to "
+                    f"{end.peer_host}: remove it, or give the tunnel another prefix"
+                )
+        for route in state.routes:
+            if route.destination == str(prefix) and route.device in foreign.keys() - {"lo"}:
+                yield (
+                    f"{prefix}, which is to be routed to {end.peer_host}, is routed to "
+                    f"{route.device} already: remove that route, or give the tunnel another prefix"
+                )
+
+
+def of_lans(node: Node, state: HostState) -> Iterable[str]:
+    """Networks behind a client: an interface that isn't there, an address that somebody gave it."""
+    added = {addition.line for addition in additions.remembered(state)}
+    for lan in node.lans:
+        if lan.interface not in state.links:
+            there = ", ".join(sorted(state.links.keys() - owned_interfaces(state)))
+            yield f"`lan` {lan.interface}: there is no such interface (it has {there})"
+            continue
+        if state.sysctls.get(f"net/ipv6/conf/{lan.interface}/disable_ipv6") == "1":
+            yield (
+                f"`lan` {lan.interface}: net.ipv6.conf.{lan.interface}.disable_ipv6 is 1: "
+                "set it to 0, and where it is kept"
+            )
+        holder = state.addresses.get(lan.address.ip)
+        if holder and additions.address(str(lan.address), holder).line not in added:
+            yield (
+                f"`lan` {lan.interface}: address {lan.address.ip} is on {holder} already, and "
+                "Culvert didn't put it there: remove it, or leave `lan` out"
+            )
+
+
+def _same_endpoints(end: End, foreign: dict[str, Link]) -> Iterable[str]:
+    for link in foreign.values():
+        if link.name != end.interface and (link.local, link.remote) == (end.local, end.remote):
+            yield (
+                f"interface {link.name} is a tunnel from {end.local} to {end.remote} already, "
+                "and the kernel allows one: remove it"
+            )
+
+
+def of_sysctls(state: HostState, sysctls: dict[str, str]) -> Iterable[str]:
+    """Files of the host that would undo Culvert's sysctls at the next boot."""
+    for path, settings in state.sysctl_files.items():
+        file_name = path.rpartition("/")[2]
+        # sysctl.d(5): all folders' files in the order of their names, the last setting wins.
+        if file_name <= f"{OWNED}.conf":
+            continue
+        for pattern, value in settings:
+            for key, wanted in sysctls.items():
+                if value != wanted and fnmatchcase(key, pattern):
+                    yield (
+                        f"{path} sets {sysctl_key(key)} = {value}, and is read after "
+                        f"Culvert's file, which needs {wanted}: take that line out"
+                    )

@@ -1,0 +1,154 @@
+"""Pure: what shows that packets flow on a host: a script to run there, and sentences to read."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from tasks.declared.model import End
+from tasks.host.state import sysctl_key
+from tasks.parts.managers.manager import Site
+
+# A neighbour, a route and the tunnel may all be new, and the provider's router may have given up on
+# an address a moment ago.
+ATTEMPTS = 10
+
+AT_ONCE = 250
+"""Checks that are made at the same time, of up to four processes each: a small host allows a user
+some 2,000."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation, and a shell command that prints what is seen and fails if it isn't met."""
+
+    expected: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check saw; `seen` is its last line of output."""
+
+    check: Check
+    is_met: bool
+    seen: str
+
+    @property
+    def sentence(self) -> str:
+        if self.is_met:
+            return f"verified: {self.check.expected}"
+        return f"expected: {self.check.expected}; seen: {self.seen or 'nothing'}"
+
+
+def checks(site: Site, absent: Collection[str] = ()) -> list[Check]:
+    """Everything to be proven on one host.
+
+    A server is not held to account for clients that are `absent` from the run.
+    """
+    found = [check for end in site.ends for check in _of_end(end, absent)]
+    if site.node.server is not None:
+        found += _of_server(site)
+    return found
+
+
+def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
+    if end.is_client or end.peer_host not in absent:
+        yield Check(
+            f"{end.peer_host} answers at {end.peer} through {end.interface}",
+            _ping(end, str(end.peer)),
+        )
+    probe = end.tunnel.server.probe_address
+    if end.default_route:
+        yield Check(
+            f"{probe} is routed into {end.interface}",
+            _seen(f"ip -6 route get {probe} from {end.address}", f"grep -w {end.interface}"),
+        )
+    if end.is_client:
+        yield from _of_networks(end)
+    else:
+        for prefix in end.destinations:
+            yield Check(
+                f"{prefix} is routed into {end.interface}",
+                _seen(f"ip -6 route show {prefix}", f"grep -w {end.interface}"),
+            )
+    if end.default_route or not end.is_client:
+        # From the server's own tunnel address: the answer comes only if that one is proxied too.
+        yield Check(f"{probe} on the Internet answers {end.address}", _ping(end, str(probe)))
+
+
+def _of_networks(end: End) -> Iterable[Check]:
+    for prefix in end.tunnel.routed_prefixes:
+        yield Check(
+            f"what nobody uses of {prefix} is unreachable",
+            _seen(f"ip -6 route show type unreachable {prefix}", f"grep -wF {prefix}"),
+        )
+    if end.default_route:
+        probe = end.tunnel.server.probe_address
+        for lan in end.tunnel.lans:
+            yield Check(
+                f"{probe} on the Internet answers {lan.address.ip} on {lan.interface}",
+                f"reach {lan.address.ip} {probe}",
+            )
+
+
+def _ping(end: End, target: str) -> str:
+    return f"reach {end.address} {target}"
+
+
+def _of_server(site: Site) -> Iterable[Check]:
+    external = site.external_interface
+    paths = ["net/ipv6/conf/all/forwarding", f"net/ipv6/conf/{external}/forwarding"]
+    if site.proxied:
+        paths.append(f"net/ipv6/conf/{external}/proxy_ndp")
+    for path in paths:
+        yield Check(f"{sysctl_key(path)} is 1", _seen(f"cat /proc/sys/{path}", "grep -x 1"))
+    for address in site.proxied:
+        yield Check(
+            f"neighbour solicitations for {address} are answered on {external}",
+            f'echo "$proxies" | grep -F "{address} dev {external} "',
+        )
+
+
+def _seen(command: str, search: str) -> str:
+    """A command's output, met where the search finds something in it."""
+    return f'seen=$({command} 2>&1); echo "$seen"; echo "$seen" | {search} >/dev/null'
+
+
+_PROLOGUE = f"""export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+proxies=$(ip -6 neighbour show proxy 2>&1)
+reach() {{
+    for attempt in $(seq {ATTEMPTS}); do
+        # -W bounds the wait for an answer; an address without a route fails at once.
+        answer=$(ping -6 -n -c 1 -W 1 -I "$1" "$2" 2>&1) && break
+        sleep 0.2
+    done
+    echo "$answer" | grep -E 'transmitted|ping:|nreachable|rohibited' | tail -n 1
+    case $answer in *', 0% packet loss'*) return 0 ;; *) return 1 ;; esac
+}}"""
+
+
+def script(wanted: list[Check]) -> str:
+    """A shell script that makes all checks and prints a line for each: index, status, seen.
+
+    Many are made at once, so the lines come in any order.
+    """
+    lines = [_PROLOGUE]
+    for index, check in enumerate(wanted):
+        lines.append(
+            f"{{ answer=$({check.command}); status=$?; "
+            f"printf '@@ check %s %s %s\\n' {index} $status "
+            '"$(echo "$answer" | tail -n 1)"; } &'
+        )
+        if index % AT_ONCE == AT_ONCE - 1:
+            lines.append("wait")
+    lines += ["wait", ""]
+    return "\n".join(lines)
+
+
+def results(wanted: list[Check], output: str) -> list[Result]:
+    """What the script's output says of each check; one that it doesn't speak of isn't met."""
+    told = {}
+    for line in output.splitlines():
+        if line.startswith("@@ check "):
+            _, _, index, status, *seen = line.split(" ", 4)
+            told[int(index)] = status == "0", "".join(seen)
+    return [Result(check, *told.get(index, (False, ""))) for index, check in enumerate(wanted)]

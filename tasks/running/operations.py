@@ -1,0 +1,90 @@
+"""pyinfra: the operations of a run. Each decides nothing: the survey has."""
+
+from collections.abc import Generator, Iterable
+
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State, StateStage
+from pyinfra.context import host, state
+
+from tasks.host.state import UnreadableStateError
+from tasks.planning import proof
+from tasks.planning.obstacles import ObstacleError
+from tasks.planning.plan import plan
+from tasks.running import facts
+from tasks.running.survey import say_absent, say_all, survey
+
+Commands = Generator[PyinfraCommand, None, None]
+
+
+@operation()
+def converge() -> Commands:
+    """Make a host what its plan says, and see that nothing is left to do."""
+    found = survey().plans[host.name]
+    if not found.changes:
+        host.noop("the host is as declared")
+        return
+    node = found.node
+    if lost := _lost(end.peer_host for end in node.upstreams):
+        yield _failure([f"left alone, because its tunnel server {lost} failed"])
+        return
+    yield StringCommand("sh", "-s", _stdin=found.changes.script())
+    try:
+        after = plan(node, facts.read(host, node))
+    except ObstacleError as error:
+        yield _failure(error.sentences)
+    except (UnreadableStateError, PyinfraError) as error:
+        yield _failure([str(error)])
+    else:
+        if after.changes:
+            yield _failure(
+                ["all was applied, and this is not as it should be:", after.changes.diff()]
+            )
+
+
+@operation()
+def barrier() -> Commands:
+    """Hold every host until all have come this far."""
+    host.noop("here")
+    yield from ()
+
+
+@operation()
+def verify() -> Commands:
+    """Prove that packets flow through every tunnel of a host."""
+    if state.current_stage != StateStage.Execute:
+        return
+    site = survey().plans[host.name].site
+    if site is None:
+        return
+    wanted = proof.checks(site, say_absent(host, site.node))
+    try:
+        output = facts.run(host, proof.script(wanted))
+    except PyinfraError as error:
+        yield _failure([str(error)])
+        return
+    if output is None:
+        yield _failure(["the command that proves the tunnels failed; nothing is known of them"])
+        return
+    results = proof.results(wanted, output)
+    say_all(host, (result.sentence for result in results if result.is_met), "green")
+    if failures := [result.sentence for result in results if not result.is_met]:
+        yield _failure(failures)
+
+
+def _lost(names: Iterable[str]) -> str | None:
+    failed = {other.name for other in state.failed_hosts}
+    return next((name for name in names if name in failed), None)
+
+
+def _failure(sentences: Iterable[str]) -> FunctionCommand:
+    # An exception here would end the run for all hosts.
+    return FunctionCommand(_fail, (tuple(sentences),), {})
+
+
+def _fail(state: State, host: Host, sentences: tuple[str, ...]) -> bool:
+    del state
+    say_all(host, sentences, "red")
+    return False

@@ -1,0 +1,137 @@
+"""pyinfra: the inventory and every host of a run, read and planned once before anything changes.
+
+What becomes of a client hangs on its server, so the hosts are looked at together.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import click
+import gevent
+from gevent.lock import RLock
+from pyinfra import logger
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import State
+from pyinfra.context import ctx_config, ctx_host, ctx_state
+
+from tasks.declared import declaration
+from tasks.declared.model import Broker, Node
+from tasks.host.state import UnreadableStateError
+from tasks.parts import managers
+from tasks.planning.obstacles import ObstacleError
+from tasks.planning.plan import Plan, plan
+from tasks.running import facts
+
+
+def declared(inventory: Inventory) -> Broker:
+    """The tunnels that an inventory declares. Raises DeclarationError with every mistake."""
+    return declaration.read(
+        {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
+    )
+
+
+@dataclass
+class Survey:
+    """What was found on the hosts of one run: a plan for each, or why it is left alone."""
+
+    broker: Broker
+    plans: dict[str, Plan] = field(default_factory=dict)
+    refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
+_lock = RLock()
+
+
+def survey(wanted: Broker | None = None) -> Survey:
+    """The survey of this run. The first caller makes it, for all hosts at once; others wait.
+
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Raises
+    PyinfraError where no host is left.
+    """
+    state: State = ctx_state.get()
+    with _lock:
+        if state not in _surveys:
+            _surveys[state] = found = Survey(wanted or declared(state.inventory))
+            _look_at_all(found, state)
+            _leave_orphans(found, state)
+            _report(found, state)
+    return _surveys[state]
+
+
+def _look_at_all(found: Survey, state: State) -> None:
+    def look(host: Host) -> None:
+        node = found.broker.nodes[host.name]
+        with ctx_config.use(state.config.copy()), ctx_host.use(host):
+            try:
+                found.plans[host.name] = plan(node, facts.read(host, node))
+            except ObstacleError as error:
+                found.refusals[host.name] = error.sentences
+            except (UnreadableStateError, PyinfraError) as error:
+                found.refusals[host.name] = (str(error),)
+
+    # Those for which nothing is declared too: there may be something left to remove.
+    hosts = state.inventory.get_active_hosts()
+    gevent.joinall([gevent.spawn(look, host) for host in hosts], raise_error=True)
+
+
+def _leave_orphans(found: Survey, state: State) -> None:
+    """Refuse the clients of hosts that failed: a default route into nothing is worse than none."""
+    lost = {host.name for host in state.failed_hosts} | set(found.refusals)
+    while True:
+        orphans = {
+            name: end.peer_host
+            for name in found.plans
+            for end in found.broker.nodes[name].upstreams
+            if name not in lost and end.peer_host in lost
+        }
+        if not orphans:
+            return
+        for name, server in orphans.items():
+            found.refusals[name] = (f"left alone, because its tunnel server {server} failed",)
+        lost |= set(orphans)
+
+
+def _report(found: Survey, state: State) -> None:
+    for host in state.inventory:
+        if host.name in found.refusals:
+            for sentence in found.refusals[host.name]:
+                say(host, sentence, color="red")
+        elif host.name in found.plans:
+            _report_plan(host, found.plans[host.name], with_diff=state.config.DIFF)
+    for name in found.refusals:
+        found.plans.pop(name, None)
+    refused = {host for host in state.inventory if host.name in found.refusals}
+    # May raise PyinfraError, with all that was to be said printed above.
+    state.fail_hosts(refused & state.active_hosts)
+
+
+def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
+    if not found.changes:
+        say(host, f"nothing to change ({found.grounds})", color="cyan")
+        return
+    say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
+    if with_diff:
+        click.echo(found.changes.diff())
+
+
+def say_absent(host: Host, node: Node) -> set[str]:
+    """Tell of the hosts at the other ends of a node's tunnels that are not in this run."""
+    present = {other.name for other in ctx_state.get().active_hosts}
+    absent = {end.peer_host: end.interface for end in node.ends if end.peer_host not in present}
+    for peer, interface in absent.items():
+        say(host, f"{peer}, the other end of {interface}, is not in this run, and is left alone")
+    return set(absent)
+
+
+def say(host: Host, text: str, color: str | None = None) -> None:
+    """One line about a host, where pyinfra's own lines go."""
+    logger.info(f"{host.print_prefix}{click.style(text, color)}")
+
+
+def say_all(host: Host, lines: Iterable[str], color: str | None = None) -> None:
+    for line in lines:
+        say(host, line, color)

@@ -1,0 +1,198 @@
+"""What a host's answer is understood as."""
+
+import base64
+import io
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from netaddr import IPAddress
+
+from tasks.declared.model import Node
+from tasks.host import state
+from tasks.host.state import (
+    File,
+    Line,
+    Link,
+    Route,
+    Unit,
+    UnreadableStateError,
+    sysctl_path,
+)
+from tasks.parts import managers
+from tests.samples import node
+
+# As a Debian 12 server with netplan answers once a tunnel is deployed, cut to what matters.
+ANSWER = """Welcome! It is @@ culvert day.
+
+@@ culvert uid
+0
+
+@@ culvert unreadable
+/etc/netplan/60-culvert-sit-old.yaml
+
+@@ culvert files
+{files}
+@@ culvert addresses
+[{{}},{{"ifindex":2,"ifname":"eth0","flags":["BROADCAST","UP","LOWER_UP"],"mtu":1500,
+"linkinfo":{{}},"addr_info":[{{"family":"inet","local":"198.51.100.10","prefixlen":25}}]}},
+{{"ifindex":5,"link":null,"ifname":"sit-web1","flags":["POINTOPOINT","NOARP"],"mtu":1480,
+"linkinfo":{{"info_kind":"sit","info_data":{{"proto":"ip6ip","remote":"203.0.113.20",
+"local":"198.51.100.10","ttl":255,"pmtudisc":true}}}},
+"addr_info":[{{"family":"inet6","local":"2001:db8:1::2","prefixlen":127}}]}}]
+
+@@ culvert default-routes
+[{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}},
+{{"dst":"default","gateway":"fe80::2","dev":"eth0","metric":2048,"flags":[]}}]
+
+@@ culvert routes kernel
+[{{"dst":"2001:db8:1::2/127","dev":"sit-web1","metric":256,"flags":[]}}]
+
+@@ culvert routes boot
+[{{"type":"unreachable","dst":"2001:db8:100::/40","dev":"lo","metric":4294967295,"flags":[]}},
+{{"dst":"default","gateway":"fe80::2","dev":"eth0","metric":2048,"flags":[]}}]
+
+@@ culvert routes static
+
+
+@@ culvert proxies
+[{{"dst":"2001:db8:1::3","dev":"eth0","proxy":null}}]
+
+@@ culvert devices
+[{{"dst":"203.0.113.1","gateway":"198.51.100.1","dev":"eth0","flags":[]}}]
+
+@@ culvert sysctls
+/proc/sys/net/ipv6/conf/eth0.7/proxy_ndp:1
+
+@@ culvert sysctl-files
+/etc/sysctl.d/99-mine.conf:net.ipv6.conf.eth0/7.proxy_ndp = 0
+
+@@ culvert answer of networkd
+
+
+@@ culvert answer of ifupdown
+eth0=eth0
+source /etc/network/interfaces.d/*
+
+@@ culvert units
+Id=networkd-dispatcher.service
+LoadState=loaded
+ActiveState=inactive
+UnitFileState=enabled
+
+Id=radvd.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+
+@@ culvert radvd
+installed
+eth5
+
+@@ culvert sit
+0
+
+@@ culvert lines
+/etc/rc.local:3:ip link add sit-web1: x
+
+@@ culvert end
+"""
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> str:
+    file = tmp_path / "60-culvert.conf"
+    file.write_text("a=1\n")
+    file.chmod(0o600)
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            archive.add(file, "etc/sysctl.d/60-culvert.conf")
+        return ANSWER.format(files=base64.encodebytes(stream.getvalue()).decode())
+
+
+def test_everything_is_read(answer: str) -> None:
+    found = state.parse(answer)
+    assert found.uid == 0
+    assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
+    assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
+    assert found.links == {
+        "eth0": Link("eth0", None, True, 1500, ("198.51.100.10/25",)),
+        "sit-web1": Link(
+            "sit-web1",
+            "sit",
+            False,
+            1480,
+            ("2001:db8:1::2/127",),
+            IPAddress("198.51.100.10"),
+            IPAddress("203.0.113.20"),
+            255,
+        ),
+    }
+    assert found.routes == (
+        Route("default", "fe80::1", "eth0", "ra", 1024),
+        Route("default", "fe80::2", "eth0", "boot", 2048),
+        Route("2001:db8:1::2/127", None, "sit-web1", "kernel", 256),
+        Route("2001:db8:100::/40", None, "lo", "boot", 4294967295, "unreachable"),
+    )
+    assert found.proxies == {(IPAddress("2001:db8:1::3"), "eth0")}
+    assert found.ipv4_devices == {IPAddress("203.0.113.1"): "eth0"}
+    assert found.sysctls == {"net/ipv6/conf/eth0.7/proxy_ndp": "1"}
+    assert found.sysctl_files == {
+        "/etc/sysctl.d/99-mine.conf": (("net/ipv6/conf/eth0.7/proxy_ndp", "0"),)
+    }
+    assert found.answers == {
+        "networkd": "",
+        "ifupdown": "eth0=eth0\nsource /etc/network/interfaces.d/*",
+    }
+    assert found.units == {
+        "networkd-dispatcher.service": Unit(is_loaded=True, is_active=False, is_enabled=True),
+        "radvd.service": Unit(is_loaded=False, is_active=False, is_enabled=False),
+    }
+    assert found.has_radvd
+    assert found.radvd_interfaces == {"eth5"}
+    assert found.lines == (Line("/etc/rc.local", 3, "ip link add sit-web1: x"),)
+    assert found.sit_is_module
+
+
+def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:
+    for end in range(0, len(answer) - len("@@ culvert end\n"), 7):
+        with pytest.raises(UnreadableStateError):
+            state.parse(answer[:end])
+
+
+def test_garbage_is_an_error_for_people(answer: str) -> None:
+    with pytest.raises(UnreadableStateError, match="unexpected form"):
+        state.parse(answer.replace('"mtu":1500', '"mtv":1500'))
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("net.ipv6.conf.all.forwarding", "net/ipv6/conf/all/forwarding"),
+        ("net/ipv6/conf/eth0.7/proxy_ndp", "net/ipv6/conf/eth0.7/proxy_ndp"),
+        ("net.ipv6.conf.eth0/7.proxy_ndp", "net/ipv6/conf/eth0.7/proxy_ndp"),
+    ],
+)
+def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
+    assert sysctl_path(key) == path
+    assert sysctl_path(state.sysctl_key(path)) == path
+
+
+def test_the_script_is_one_that_a_posix_shell_reads() -> None:
+    script = managers.script(node("client"))
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+    assert not re.search(r"@[A-Z]+@", script)
+    assert "sit-ipv6" in script
+
+
+def test_lines_of_strange_files_are_left_out(answer: str) -> None:
+    strange = "Binary file /etc/rc.local matches\n/etc/netplan/a:1:x\x0cy:z\n"
+    found = state.parse(answer.replace("@@ culvert lines\n", f"@@ culvert lines\n{strange}"))
+    assert [line.text for line in found.lines] == ["x\x0cy:z", "ip link add sit-web1: x"]
+
+
+def test_a_host_with_nothing_to_carry_is_asked_for_no_lines() -> None:
+    nothing = Node("db1", None, None, ())
+    assert "-e '^$^'" in managers.script(nothing)

@@ -1,0 +1,37 @@
+"""Every file that lands on a host, for each manager and role, in full."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.host.state import File
+from tasks.parts import managers
+from tasks.planning.plan import plan
+from tests.samples import ROLES, bare, node
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+MODES = {
+    "netplan": 0o600,
+    "networkd-dispatcher": 0o755,
+    "system-connections": 0o600,
+    "dispatcher.d": 0o755,
+    "if-up.d": 0o755,
+}
+
+
+def golden(manager: str, role: str) -> dict[str, File]:
+    root = GOLDEN / f"{manager}-{role}"
+    files = {}
+    for file in root.rglob("*"):
+        if file.is_file():
+            path = Path("/") / file.relative_to(root)
+            mode = next((MODES[part] for part in path.parts if part in MODES), 0o644)
+            files[str(path)] = File(file.read_text(), mode)
+    return files
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_the_files_are_exactly_these(manager: str, role: str) -> None:
+    changes = plan(node(role), bare(manager, role)).changes
+    assert {change.path: change.after for change in changes.files} == golden(manager, role)

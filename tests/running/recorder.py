@@ -1,0 +1,63 @@
+"""pyinfra on fake hosts, with a log of every command: `python -m tests.running.recorder LOG …`.
+
+The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
+`deployed` when a script changes it, unless its data has `breaks`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra_cli.main import main  # type: ignore[import-untyped]
+
+from tasks.host import state
+from tests import samples
+
+
+def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, CommandOutput]:
+    """One exec: what kind it is, whether it succeeds and what it prints."""
+    text = str(arguments.get("_stdin"))
+    assert str(command) == "sh -s", command
+    # A script turns a bare host into a deployed one, and the other way round.
+    deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
+    if state.OWNED in text and "@@ culvert" in text:
+        kind, lines = "read", [f"{'deployed' if deployed else 'bare'} {self.host.data.sample}"]
+    elif text.startswith("main()"):
+        kind, lines = "change", ["it broke"]
+        changed.add(self.host.name)
+    elif "reach()" in text:
+        kind = "verify"
+        failing = self.host.data.get("fails_check")
+        lines = [f"@@ check {i} {int(i == failing)} what was seen" for i in range(20)]
+    else:
+        kind, lines = "unexpected", [text]
+    log.append((self.host.name, kind))
+    broken = self.host.data.get("breaks") == kind
+    return not broken, CommandOutput([OutputLine("stdout", line) for line in lines])
+
+
+def parse(output: str) -> state.HostState:
+    when, manager, role = output.split()
+    return {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
+
+
+def connect(self: FakeConnector) -> None:
+    log.append((self.host.name, "connect"))
+
+
+log: list[tuple[str, str]] = []
+changed: set[str] = set()
+
+if __name__ == "__main__":
+    destination = Path(sys.argv.pop(1))
+    samples.rename({name: f"@fake/{name}" for name in samples.INVENTORY})
+    FakeConnector.run_shell_command = answer  # type: ignore[method-assign,assignment]
+    FakeConnector.connect = connect  # type: ignore[method-assign,assignment]
+    state.parse = parse
+    try:
+        main()
+    finally:
+        destination.write_text(json.dumps(log))

@@ -1,0 +1,187 @@
+"""A run from end to end on fake hosts: what it costs, what it says, how it ends."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import runs
+from tests.samples import CLIENT, SERVER
+
+SERVER_HOST, CLIENT_HOST = "@fake/fra1.example.net", "@fake/web1.example.net"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run and its execs, each with its host and kind."""
+
+    status: int
+    output: str
+    execs: list[list[str]]
+
+    def on(self, host: str) -> list[str]:
+        return [kind for name, kind in self.execs if name == host and kind != "connect"]
+
+
+Start = Callable[..., Recorded]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Start:
+    def run(
+        *arguments: str, server: dict[str, Any] | None = None, client: dict[str, Any] | None = None
+    ) -> Recorded:
+        fast = {"fake_delay": 0, "fake_delay_jitter": 0}
+        tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1"}
+        hosts = [
+            (SERVER_HOST, {"sample": "netplan server", "tunnel_server": SERVER, **fast}),
+            (CLIENT_HOST, {"sample": "ifupdown client", "tunnel": tunnel, **fast}),
+        ]
+        hosts[0][1].update(server or {})
+        hosts[1][1].update(client or {})
+        program = (sys.executable, "-m", "tests.running.recorder", str(tmp_path / "log"))
+        done = runs.run(tmp_path, hosts, *(arguments or ("deploy.py", "-y")), program=program)
+        execs = json.loads((tmp_path / "log").read_text())
+        return Recorded(done.status, done.output, execs)
+
+    return run
+
+
+def test_a_dry_run_costs_one_exec_on_each_host(run: Start) -> None:
+    done = run("deploy.py", "--dry", "--diff")
+    assert done.status == 0
+    assert done.on(SERVER_HOST) == ["read"]
+    assert done.on(CLIENT_HOST) == ["read"]
+    assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
+    assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
+
+
+def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Start) -> None:
+    as_declared = {"is_deployed": True}
+    done = run(server=as_declared, client=as_declared)
+    assert done.status == 0, done.output
+    assert done.on(SERVER_HOST) == ["read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "verify"]
+    assert done.output.count("nothing to change (") == 2
+
+
+def test_a_run_that_changes_a_host_costs_four_execs(run: Start) -> None:
+    done = run()
+    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "change", "read", "verify"]
+
+
+def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> None:
+    done = run()
+    assert done.status == 0, done.output
+    kinds = [(host, kind) for host, kind in done.execs if kind in {"change", "verify"}]
+    assert kinds[:2] == [(SERVER_HOST, "change"), (CLIENT_HOST, "change")]
+    assert sorted(kinds[2:]) == [(SERVER_HOST, "verify"), (CLIENT_HOST, "verify")]
+
+
+def test_mistakes_are_told_before_any_host_is_connected_to(run: Start) -> None:
+    done = run(client={"tunnel": {**CLIENT, "server": SERVER_HOST, "number": 0}})
+    assert done.status == 1
+    assert done.execs == []
+    assert (
+        "1 mistake in the inventory; no host was touched:\n"
+        f"    {CLIENT_HOST}: tunnel.number = 0: expected a whole number from 1\n"
+    ) in done.output
+
+
+def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
+    done = run(server={"tunnel_server": {**SERVER, "external_interface": "eth9"}})
+    assert done.status == 1
+    assert "there is no interface eth9" in done.output
+    assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
+    assert {kind for _, kind in done.execs} == {"connect", "read"}
+
+
+def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
+    done = run(server={"breaks": "change"})
+    assert done.status == 1
+    assert done.on(SERVER_HOST) == ["read", "change"]
+    assert done.on(CLIENT_HOST) == ["read"]
+    assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
+
+
+def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
+    done = run(client={"breaks": "read"})
+    assert done.status == 1
+    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read"]
+
+
+def test_a_check_that_fails_is_a_failed_run(run: Start) -> None:
+    done = run(client={"fails_check": 0})
+    assert done.status == 1
+    assert (
+        f"expected: {SERVER_HOST} answers at 2001:db8:1::2 through sit-ipv6; seen: what was seen"
+        in done.output
+    )
+
+
+def test_verification_alone_changes_nothing(run: Start) -> None:
+    done = run("tasks.verify.verify", "-y")
+    assert done.status == 0, done.output
+    assert done.on(SERVER_HOST) == ["read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "verify"]
+
+
+def test_a_run_limited_to_one_end_says_so(run: Start) -> None:
+    done = run("deploy.py", "-y", "--limit", SERVER_HOST)
+    assert done.status == 0, done.output
+    assert done.on(CLIENT_HOST) == []
+    assert f"{CLIENT_HOST}, the other end of sit-web1, is not in this run" in done.output
+
+
+def test_drift_is_shown_and_fails(run: Start) -> None:
+    done = run("tasks.drift.drift", "-y", server={"is_deployed": True})
+    assert done.status == 1
+    assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
+    assert f"+++ {SERVER_HOST}" not in done.output
+    assert {kind for _, kind in done.execs} == {"connect", "read"}
+
+
+@pytest.mark.parametrize("mode", ["-y", "--dry"])
+def test_no_drift_is_success(run: Start, mode: str) -> None:
+    as_declared = {"is_deployed": True}
+    done = run("tasks.drift.drift", mode, server=as_declared, client=as_declared)
+    assert done.status == 0, done.output
+    assert done.on(SERVER_HOST) == ["read"]
+
+
+def test_the_plan_of_addresses_is_listed_once_and_asks_no_host(run: Start) -> None:
+    done = run("tasks.addresses.addresses", "-y")
+    assert done.status == 0, done.output
+    assert done.output.count("number  client") == 1
+    assert {kind for _, kind in done.execs} == {"connect"}
+
+
+def test_removal_takes_clients_first(run: Start) -> None:
+    as_declared = {"is_deployed": True}
+    done = run("tasks.remove.remove", "-y", "--diff", server=as_declared, client=as_declared)
+    assert done.status == 0, done.output
+    changed = [host for host, kind in done.execs if kind == "change"]
+    assert changed == [CLIENT_HOST, SERVER_HOST]
+    assert f"--- {SERVER_HOST}:/var/lib/culvert/sysctls\n+++ /dev/null\n" in done.output
+    assert done.on(SERVER_HOST) == ["read", "change", "read"]
+
+
+def test_a_removal_limited_to_one_end_says_so(run: Start) -> None:
+    done = run("tasks.remove.remove", "-y", "--limit", SERVER_HOST, server={"is_deployed": True})
+    assert done.status == 0, done.output
+    assert f"{CLIENT_HOST}, the other end of sit-web1, is not in this run" in done.output
+    assert done.on(CLIENT_HOST) == []
+
+
+def test_a_host_that_is_no_longer_declared_is_cleaned(run: Start) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": None}
+    done = run("deploy.py", "-y", "--diff", "--limit", CLIENT_HOST, client=once_a_client)
+    assert done.status == 0, done.output
+    assert f"--- {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6" in done.output
+    assert done.on(CLIENT_HOST) == ["read", "change", "read"]

@@ -12,7 +12,7 @@ from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
 from tasks.host.state import File, HostState, Link, Route, Unit
 from tasks.parts import managers
-from tasks.parts.managers.manager import UNREACHABLE_METRIC
+from tasks.parts.part import UNREACHABLE_METRIC
 from tasks.planning.plan import plan
 
 DISPATCHER = "networkd-dispatcher.service"

@@ -14,8 +14,6 @@ from netaddr import IPAddress
 
 from tasks.declared.model import Node
 
-# The folders where files of Culvert may lie, beside those of network managers.
-FOLDERS = ("/etc/culvert", "/etc/systemd/system", "/etc/sysctl.d", "/var/lib/culvert")
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
 FOLDER = "culvert"

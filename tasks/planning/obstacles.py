@@ -1,15 +1,14 @@
 """Pure: what stands in the way on a host, found before anything is changed there."""
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from netaddr import IPAddress, IPNetwork
 
 from tasks.declared import numbering
 from tasks.declared.model import End, Node
-from tasks.host.state import OWNED, HostState, Link, sysctl_key
+from tasks.host.state import HostState, Link
 from tasks.parts import additions
-from tasks.parts.managers import MANAGERS
+from tasks.parts.managers import owned_interfaces
 
 
 class ObstacleError(Exception):
@@ -18,16 +17,6 @@ class ObstacleError(Exception):
     def __init__(self, sentences: Iterable[str]) -> None:
         self.sentences = tuple(sentences)
         super().__init__("\n".join(self.sentences))
-
-
-def owned_interfaces(state: HostState) -> frozenset[str]:
-    """The tunnel interfaces that a file of Culvert defines, whether they are up or not."""
-    return frozenset(
-        interface
-        for path in state.files
-        for manager in MANAGERS
-        if (interface := manager.defines(path)) is not None
-    )
 
 
 def of_user(state: HostState) -> Iterable[str]:
@@ -47,7 +36,13 @@ def of_kernel(state: HostState) -> Iterable[str]:
             yield f"net.ipv6.conf.{scope}.disable_ipv6 is 1: set it to 0, and where it is kept"
 
 
-def of_ends(node: Node, state: HostState) -> Iterable[str]:
+def of_node(node: Node, state: HostState) -> Iterable[str]:
+    """What is there already where something of the node's is to be."""
+    yield from _of_ends(node, state)
+    yield from _of_lans(node, state)
+
+
+def _of_ends(node: Node, state: HostState) -> Iterable[str]:
     """Interfaces, addresses and routes that Culvert didn't make, where a tunnel should be."""
     owned = owned_interfaces(state)
     foreign = {name: link for name, link in state.links.items() if name not in owned}
@@ -139,7 +134,7 @@ def _taken_prefixes(end: End, state: HostState, foreign: dict[str, Link]) -> Ite
                 )
 
 
-def of_lans(node: Node, state: HostState) -> Iterable[str]:
+def _of_lans(node: Node, state: HostState) -> Iterable[str]:
     """Networks behind a client: an interface that isn't there, an address that somebody gave it."""
     added = {addition.line for addition in additions.remembered(state)}
     for lan in node.lans:
@@ -167,19 +162,3 @@ def _same_endpoints(end: End, foreign: dict[str, Link]) -> Iterable[str]:
                 f"interface {link.name} is a tunnel from {end.local} to {end.remote} already, "
                 "and the kernel allows one: remove it"
             )
-
-
-def of_sysctls(state: HostState, sysctls: dict[str, str]) -> Iterable[str]:
-    """Files of the host that would undo Culvert's sysctls at the next boot."""
-    for path, settings in state.sysctl_files.items():
-        file_name = path.rpartition("/")[2]
-        # sysctl.d(5): all folders' files in the order of their names, the last setting wins.
-        if file_name <= f"{OWNED}.conf":
-            continue
-        for pattern, value in settings:
-            for key, wanted in sysctls.items():
-                if value != wanted and fnmatchcase(key, pattern):
-                    yield (
-                        f"{path} sets {sysctl_key(key)} = {value}, and is read after "
-                        f"Culvert's file, which needs {wanted}: take that line out"
-                    )

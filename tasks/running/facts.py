@@ -7,10 +7,10 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from typing_extensions import override
 
+from tasks import parts
 from tasks.declared.model import Node
 from tasks.host import state as host_state
 from tasks.host.state import HostState, UnreadableStateError
-from tasks.parts import managers
 
 
 class ScriptOutput(FactBase[str]):
@@ -35,7 +35,7 @@ def run(host: Host, script: str) -> str | None:
 
 def read(host: Host, node: Node) -> HostState:
     """The state of a host that is to carry the node. Raises UnreadableStateError."""
-    output = run(host, managers.script(node))
+    output = run(host, parts.script(node))
     if output is None:
         raise UnreadableStateError("the command that reads the host failed")
     return host_state.parse(output)

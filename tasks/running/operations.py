@@ -26,7 +26,7 @@ def converge() -> Commands:
     if not found.changes:
         host.noop("the host is as declared")
         return
-    node = found.node
+    node = found.site.node
     if lost := _lost(end.peer_host for end in node.upstreams):
         yield _failure([f"left alone, because its tunnel server {lost} failed"])
         return
@@ -57,7 +57,7 @@ def verify() -> Commands:
     if state.current_stage != StateStage.Execute:
         return
     site = survey().plans[host.name].site
-    if site is None:
+    if not site.node.is_declared:
         return
     wanted = proof.checks(site, say_absent(host, site.node))
     try:

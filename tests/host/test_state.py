@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
+from tasks import parts
 from tasks.declared.model import Node
 from tasks.host import state
 from tasks.host.state import (
@@ -21,7 +22,6 @@ from tasks.host.state import (
     UnreadableStateError,
     sysctl_path,
 )
-from tasks.parts import managers
 from tests.samples import node
 
 # As a Debian 12 server with netplan answers once a tunnel is deployed, cut to what matters.
@@ -181,7 +181,7 @@ def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
 
 
 def test_the_script_is_one_that_a_posix_shell_reads() -> None:
-    script = managers.script(node("client"))
+    script = parts.script(node("client"))
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
     assert not re.search(r"@[A-Z]+@", script)
     assert "sit-ipv6" in script
@@ -195,4 +195,4 @@ def test_lines_of_strange_files_are_left_out(answer: str) -> None:
 
 def test_a_host_with_nothing_to_carry_is_asked_for_no_lines() -> None:
     nothing = Node("db1", None, None, ())
-    assert "-e '^$^'" in managers.script(nothing)
+    assert "-e '^$^'" in parts.script(nothing)

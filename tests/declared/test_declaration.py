@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from netaddr import IPAddress, IPSet
 
-from tasks.declared.declaration import DeclarationError, read
+from tasks.declared.declaration import read
+from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import ends
 from tests.declared.declarations import Inventory, broken_inventories, inventories
 from tests.samples import CLIENT, INVENTORY, LAN, SERVER, broker

@@ -138,6 +138,7 @@ class _Reader:
         self.servers[host] = Server(
             host=host,
             ipv4=written.ipv4,
+            local_ipv4=written.local_ipv4 or written.ipv4,
             prefix=written.prefix,
             on_link=written.on_link,
             routed_prefixes=written.routed_prefixes,
@@ -156,7 +157,7 @@ class _Reader:
         addresses = self._addresses(host, field, written, server)
         if addresses is None:
             return
-        if written.ipv4 == server.ipv4:
+        if written.ipv4 in (server.ipv4, server.local_ipv4):
             self._mistake(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
         server_interface = written.server_interface or f"sit-{host.partition('.')[0]}"
         try:
@@ -362,6 +363,7 @@ class _Reader:
         return numbering.next_free(prefix, (entry.tunnel.server_ipv6 for entry in self.entries))
 
     def _check_addresses(self) -> None:
+        # Two servers may well have the same `local_ipv4`, in networks of their own.
         self._taken_twice(
             _Use(server.ipv4, host, "tunnel_server.ipv4", server.ipv4)
             for host, server in self.servers.items()

@@ -38,6 +38,7 @@ def find(entries: Entries, mistakes: Mistakes) -> None:
 
 def _uses(entries: Entries) -> Iterator[_Use]:
     for host, server in entries.servers.items():
+        # Two servers may well have the same `local_ipv4`, in networks of their own.
         yield _Use(("server", server.ipv4), host, "tunnel_server.ipv4", server.ipv4)
     for host, field, written, tunnel in entries.tunnels:
         # One use a tunnel: the two addresses are a pair, so they clash together or not at all.

@@ -75,6 +75,7 @@ class Entries:
         self.servers[host] = Server(
             host=host,
             ipv4=written.ipv4,
+            local_ipv4=written.local_ipv4 or written.ipv4,
             prefix=written.prefix,
             on_link=written.on_link,
             routed_prefixes=written.routed_prefixes,
@@ -93,7 +94,7 @@ class Entries:
         addresses = self._addresses(host, field, written, server)
         if addresses is None:
             return
-        if written.ipv4 == server.ipv4:
+        if written.ipv4 in (server.ipv4, server.local_ipv4):
             self.mistakes.add(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
         server_interface = written.server_interface or f"sit-{host.partition('.')[0]}"
         try:

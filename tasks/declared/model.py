@@ -12,10 +12,14 @@ PREFIX_LENGTH = 127
 
 @dataclass(frozen=True)
 class Server:
-    """A host with native IPv6 that tunnels end on."""
+    """A host with native IPv6 that tunnels end on.
+
+    Clients connect to `ipv4`, which NAT may translate, one to one, to the host's own `local_ipv4`.
+    """
 
     host: str
     ipv4: IPAddress
+    local_ipv4: IPAddress
     prefix: IPNetwork | None
     on_link: bool
     routed_prefixes: tuple[IPNetwork, ...]
@@ -191,7 +195,7 @@ def ends(tunnel: Tunnel) -> tuple[End, End]:
         host=tunnel.server.host,
         peer_host=tunnel.client,
         interface=tunnel.server_interface,
-        local=tunnel.server.ipv4,
+        local=tunnel.server.local_ipv4,
         remote=tunnel.client_ipv4,
         address=tunnel.server_ipv6,
         peer=tunnel.client_ipv6,

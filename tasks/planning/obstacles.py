@@ -85,7 +85,10 @@ def _missing_local(end: End, state: HostState) -> str:
     if end.is_client:
         way_out = "where NAT hides the client, `local_ipv4` names its own address"
     else:
-        way_out = "`tunnel_server.ipv4` must be the host's own"
+        way_out = (
+            "`tunnel_server.ipv4` must be the host's own; where NAT translates its address one to "
+            "one, `local_ipv4` names its own"
+        )
     return f"{end.local} is on none of its interfaces (it has {found or 'no IPv4'}): {way_out}"
 
 

@@ -116,6 +116,16 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "client, `local_ipv4` names its own address",
     ),
     (
+        "netplan",
+        "server",
+        lambda state: with_links(
+            replace(state.links["eth0"], addresses=("192.0.2.10/24", "2001:db8:1::1/64"))
+        )(state),
+        "198.51.100.10 is on none of its interfaces (it has 192.0.2.10): `tunnel_server.ipv4` must "
+        "be the host's own; where NAT translates its address one to one, `local_ipv4` names its "
+        "own",
+    ),
+    (
         "ifupdown",
         "client",
         lambda state: replace(state, routes=(Route("default", "fe80::1", "eth0", "ra", 1024),)),

@@ -12,16 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 from netaddr import IPAddress, IPNetwork
 from pydantic import ValidationError
 
-from tasks.declared import numbering
+from tasks.declared import naming, numbering
 from tasks.declared.model import Broker, Lan, Node, Server, Tunnel, ends
-from tasks.declared.written import (
-    INTERFACE_RULE,
-    Written,
-    WrittenLan,
-    WrittenServer,
-    WrittenTunnel,
-    tunnel_interface,
-)
+from tasks.declared.written import Written, WrittenLan, WrittenServer, WrittenTunnel, text
 
 _AnyWritten = TypeVar("_AnyWritten", bound=Written)
 
@@ -53,6 +46,7 @@ class _Use(NamedTuple):
     field: str
     value: object
     numbered_from: IPNetwork | None = None
+    way_out: str = ""
 
 
 class _Block(NamedTuple):
@@ -158,16 +152,6 @@ class _Reader:
             return
         if written.ipv4 == server.ipv4:
             self._mistake(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
-        server_interface = written.server_interface or f"sit-{host.partition('.')[0]}"
-        try:
-            tunnel_interface(server_interface)
-        except ValueError:
-            self._mistake(
-                host,
-                f"{field}.server_interface",
-                server_interface,
-                f"the default, made of the host's name, can't be used; set it to {INTERFACE_RULE}",
-            )
         tunnel = Tunnel(
             server=server,
             client=host,
@@ -175,7 +159,7 @@ class _Reader:
             local_ipv4=written.local_ipv4 or written.ipv4,
             server_ipv6=addresses[0],
             client_ipv6=addresses[1],
-            server_interface=server_interface,
+            server_interface=written.server_interface or naming.server_interface(host),
             client_interface=written.interface,
             mtu=written.mtu,
             ttl=written.ttl,
@@ -340,8 +324,7 @@ class _Reader:
             self._mistake(host, place, found["input"], f"expected {description}")
 
     def _mistake(self, host: str, field: str, value: object, accepted: str) -> None:
-        shown = repr(str(value) if isinstance(value, IPAddress | IPNetwork) else value)
-        self.mistakes.append(f"{host}: {field} = {_short(shown)}: {accepted}")
+        self.mistakes.append(f"{host}: {field} = {_short(repr(text(value)))}: {accepted}")
 
     # --- All hosts together ---
 
@@ -351,7 +334,7 @@ class _Reader:
         for use in uses:
             if use.key in first:
                 other = first[use.key]
-                accepted = f"also in {other.host}: {other.field}"
+                accepted = f"also in {other.host}: {other.field}{use.way_out}"
                 if use.numbered_from is not None:
                     accepted += f"; {self._next_free(use.numbered_from)}"
                 self._mistake(use.host, use.field, use.value, accepted)
@@ -498,12 +481,17 @@ class _Reader:
 
     def _check_interfaces(self) -> None:
         self._taken_twice(
-            _Use((carrier, name), host, f"{field}.{key}", name)
-            for host, field, _, tunnel in self.entries
-            for carrier, key, name in (
-                (tunnel.server.host, "server_interface", tunnel.server_interface),
-                (host, "interface", tunnel.client_interface),
-                *((host, "lan.interface", lan.interface) for lan in tunnel.lans),
+            _Use((carrier, name), host, f"{field}.{key}", name, way_out=way_out)
+            for host, field, written, tunnel in self.entries
+            for carrier, key, name, way_out in (
+                (
+                    tunnel.server.host,
+                    "server_interface",
+                    tunnel.server_interface,
+                    "" if written.server_interface else "; made of the host's name: set another",
+                ),
+                (host, "interface", tunnel.client_interface, ""),
+                *((host, "lan.interface", lan.interface, "") for lan in tunnel.lans),
             )
         )
 

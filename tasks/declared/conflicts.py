@@ -19,6 +19,7 @@ class _Use(NamedTuple):
     field: str
     value: object
     numbered_from: IPNetwork | None = None
+    way_out: str = ""
 
 
 def find(entries: Entries, mistakes: Mistakes) -> None:
@@ -27,7 +28,7 @@ def find(entries: Entries, mistakes: Mistakes) -> None:
     for use in _uses(entries):
         other = first.setdefault(use.key, use)
         if other is not use:
-            accepted = f"also in {other.host}: {other.field}"
+            accepted = f"also in {other.host}: {other.field}{use.way_out}"
             if use.numbered_from is not None:
                 taken = (entry.tunnel.server_ipv6 for entry in entries.tunnels)
                 accepted += f"; {numbering.next_free(use.numbered_from, taken)}"
@@ -55,12 +56,14 @@ def _uses(entries: Entries) -> Iterator[_Use]:
         if written.local_ipv4 is not None:
             inner = ("inner ends", host, tunnel.local_ipv4, tunnel.server.ipv4)
             yield _Use(inner, host, f"{field}.local_ipv4", tunnel.local_ipv4)
-        for carrier, key, name in (
-            (tunnel.server.host, "server_interface", tunnel.server_interface),
-            (host, "interface", tunnel.client_interface),
-            *((host, "lan.interface", lan.interface) for lan in tunnel.lans),
+        by_default = "" if written.server_interface else "; made of the host's name: set another"
+        for carrier, key, name, way_out in (
+            (tunnel.server.host, "server_interface", tunnel.server_interface, by_default),
+            (host, "interface", tunnel.client_interface, ""),
+            *((host, "lan.interface", lan.interface, "") for lan in tunnel.lans),
         ):
-            yield _Use(("interface", carrier, name), host, f"{field}.{key}", name)
+            key_of_use = ("interface", carrier, name)
+            yield _Use(key_of_use, host, f"{field}.{key}", name, way_out=way_out)
 
 
 def _check_default_routes(entries: Entries, mistakes: Mistakes) -> None:

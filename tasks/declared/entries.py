@@ -8,16 +8,14 @@ from typing import Any, NamedTuple, TypeVar
 from netaddr import IPAddress, IPNetwork
 from pydantic import ValidationError
 
-from tasks.declared import numbering
+from tasks.declared import naming, numbering
 from tasks.declared.mistakes import Mistakes, short
 from tasks.declared.model import Lan, Server, Tunnel
 from tasks.declared.written import (
-    INTERFACE_RULE,
     Written,
     WrittenLan,
     WrittenServer,
     WrittenTunnel,
-    tunnel_interface,
 )
 
 _AnyWritten = TypeVar("_AnyWritten", bound=Written)
@@ -96,16 +94,6 @@ class Entries:
             return
         if written.ipv4 in (server.ipv4, server.local_ipv4):
             self.mistakes.add(host, f"{field}.ipv4", written.ipv4, f"that is {server.host}'s own")
-        server_interface = written.server_interface or f"sit-{host.partition('.')[0]}"
-        try:
-            tunnel_interface(server_interface)
-        except ValueError:
-            self.mistakes.add(
-                host,
-                f"{field}.server_interface",
-                server_interface,
-                f"the default, made of the host's name, can't be used; set it to {INTERFACE_RULE}",
-            )
         tunnel = Tunnel(
             server=server,
             client=host,
@@ -113,7 +101,7 @@ class Entries:
             local_ipv4=written.local_ipv4 or written.ipv4,
             server_ipv6=addresses[0],
             client_ipv6=addresses[1],
-            server_interface=server_interface,
+            server_interface=written.server_interface or naming.server_interface(host),
             client_interface=written.interface,
             mtu=written.mtu,
             ttl=written.ttl,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from netaddr import IPAddress, IPNetwork
+from tasks.declared.written import text
 
 
 class DeclarationError(Exception):
@@ -30,8 +30,7 @@ class Mistakes:
 
     def add(self, host: str, field: str, value: object, accepted: str) -> None:
         """One about the value of a field, and what is accepted there."""
-        shown = repr(str(value) if isinstance(value, IPAddress | IPNetwork) else value)
-        self.say(f"{host}: {field} = {short(shown)}: {accepted}")
+        self.say(f"{host}: {field} = {short(repr(text(value)))}: {accepted}")
 
     def stop(self) -> None:
         """Raise DeclarationError where there are any."""

@@ -4,8 +4,8 @@ The client's name alone decides, so no other host's coming or going renames a tu
 """
 
 import hashlib
-from base64 import b32encode
 import re
+from base64 import b32encode
 from ipaddress import AddressValueError, IPv4Address
 
 from tasks.declared.written import tunnel_interface

@@ -2,7 +2,7 @@
 
 import base64
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from netaddr import IPAddress
 
 from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
-from tasks.host.state import File, HostState, Link, Route, Unit
+from tasks.host.state import File, HostState, Line, Link, Route, Unit
 from tasks.parts import managers
 from tasks.parts.part import UNREACHABLE_METRIC
 from tasks.planning.plan import plan
@@ -84,6 +84,18 @@ def bare(manager: str, role: str) -> HostState:
         answers=answers(manager, "eth0", *inside),
         units={DISPATCHER: Unit(has_dispatcher, is_active=False, is_enabled=has_dispatcher)},
     )
+
+
+def sysctl_files(texts: Mapping[str, str]) -> dict[str, tuple[Line, ...]]:
+    """Files that set sysctls at boot, as they are read: without their comments."""
+    return {
+        path: tuple(
+            Line(path, number, line)
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and line.strip()[0] not in "#;"
+        )
+        for path, text in texts.items()
+    }
 
 
 def answers(manager: str, *interfaces: str) -> dict[str, str]:

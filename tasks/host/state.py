@@ -113,8 +113,10 @@ class HostState:
     ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
-    sysctl_files: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    # What sets sysctls at boot, by path: the lines that are no comments. A mask has none.
+    sysctl_files: Mapping[str, tuple[Line, ...]] = field(default_factory=dict)
+    # Where ufw has sysctls of its own, if it is switched on.
+    ufw_sysctls: str | None = None
     # What network managers say, by the name of the question that was asked of them.
     answers: Mapping[str, str] = field(default_factory=dict)
     # By name: networkd-dispatcher's, radvd's own, and Culvert's.
@@ -170,9 +172,14 @@ section sysctls
 grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
     /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
     /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
-section sysctl-files
-grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
-    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
+section ufw
+ufw=$(grep -hE '^[[:space:]]*(ENABLED|IPT_SYSCTL)=' /etc/default/ufw /etc/ufw/ufw.conf 2>/dev/null)
+echo "$ufw"
+[ -z "$ufw" ] || ufw=$(echo "$ufw" | sed -n 's/^.*IPT_SYSCTL=//p' | tr -d "\"'")
+sysctls="/etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf
+    /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf /etc/sysctl.conf $ufw"
+section sysctl-files; printf '%s\n' $sysctls
+section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/null
 @QUESTIONS@
 section units
 if has systemctl; then
@@ -253,7 +260,8 @@ def parse(output: str) -> HostState:
                 if "dev" in route
             },
             sysctls=_sysctls(sections["sysctls"]),
-            sysctl_files=_sysctl_files(sections["sysctl-files"]),
+            sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
+            ufw_sysctls=_ufw_sysctls(sections["ufw"]),
             answers={
                 name.removeprefix(_ANSWER): text
                 for name, text in sections.items()
@@ -351,21 +359,30 @@ def _sysctls(text: str) -> dict[str, str]:
     return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
 
 
-def _sysctl_files(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
-    found: dict[str, list[tuple[str, str]]] = {}
-    for line in text.splitlines():
-        path, _, setting = line.partition(":")
-        key, _, value = setting.partition("=")
-        found.setdefault(path, []).append((sysctl_path(key.strip().lstrip("-")), value.strip()))
-    return {path: tuple(settings) for path, settings in found.items()}
+def _sysctl_files(paths: str, lines: str) -> dict[str, tuple[Line, ...]]:
+    # A pattern that fits no file stays as it is.
+    found: dict[str, list[Line]] = {p: [] for p in paths.splitlines() if not p.endswith("/*.conf")}
+    for line in _lines(lines):
+        found.setdefault(line.path, []).append(line)
+    return {path: tuple(each) for path, each in found.items()}
+
+
+def _ufw_sysctls(text: str) -> str | None:
+    """IPT_SYSCTL where ENABLED says yes: the shell reads /etc/default/ufw, then ufw.conf."""
+    pairs = (line.strip().partition("=") for line in text.splitlines())
+    settings = {name: value.strip("\"' ") for name, _, value in pairs}
+    if settings.get("ENABLED") not in {"yes", "YES"}:
+        return None
+    return settings.get("IPT_SYSCTL") or None
 
 
 def sysctl_path(key: str) -> str:
     """The path below /proc/sys of a key as sysctl.d(5) reads it: the first separator decides."""
     separator = re.search(r"[./]", key)
-    if separator is None or separator.group() == "/":
-        return key
-    return key.translate(str.maketrans("./", "/."))
+    if separator is not None and separator.group() == ".":
+        key = key.translate(str.maketrans("./", "/."))
+    # sysctl_normalize() goes on with path_simplify().
+    return "/".join(part for part in key.split("/") if part not in {"", "."})
 
 
 def sysctl_key(path: str) -> str:

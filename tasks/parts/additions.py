@@ -74,6 +74,12 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
     return ()
 
 
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """None of its own: what brings them back are files of the manager's."""
+    del site, state
+    return ()
+
+
 def files(site: Site, state: HostState) -> dict[str, File]:
     """What remembers them."""
     del state

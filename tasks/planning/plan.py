@@ -22,24 +22,30 @@ class Plan:
     site: Site
     grounds: str
     changes: Changes
+    # What works, or would, and not after the next boot: sentences.
+    lost_at_boot: tuple[str, ...] = ()
 
 
-def plan(node: Node, state: HostState) -> Plan:
+def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
 
-    Raises ObstacleError where something on the host stands in the way.
+    Raises ObstacleError where something on the host stands in the way. What would be lost at the
+    next boot does too, unless it is `only_to_prove` what is there.
     """
+    lost: tuple[str, ...] = ()
     if node.is_declared:
         _stop(obstacles.of_user(state))
         _stop(obstacles.of_kernel(state))
         _stop([*by_hand.obstacles(node, state), *obstacles.of_node(node, state)])
         site, grounds = detection.find(node, state)
-        _stop(sentence for part in PARTS for sentence in part.obstacles(site, state))
+        lost = tuple(sentence for part in PARTS for sentence in part.lost_at_boot(site, state))
+        found = [sentence for part in PARTS for sentence in part.obstacles(site, state)]
+        _stop(found if only_to_prove else [*found, *lost])
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
         site, grounds = Site(node), "nothing is declared for it"
-    return Plan(site, grounds, _changes(site, state))
+    return Plan(site, grounds, _changes(site, state), lost)
 
 
 def _stop(sentences: Iterable[str]) -> None:

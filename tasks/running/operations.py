@@ -56,7 +56,8 @@ def verify() -> Commands:
     """Prove that packets flow through every tunnel of a host."""
     if state.current_stage != StateStage.Execute:
         return
-    site = survey().plans[host.name].site
+    planned = survey().plans[host.name]
+    site = planned.site
     if not site.node.is_declared:
         return
     wanted = proof.checks(site, say_absent(host, site.node))
@@ -70,7 +71,8 @@ def verify() -> Commands:
         return
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
-    if failures := [result.sentence for result in results if not result.is_met]:
+    failures = [result.sentence for result in results if not result.is_met]
+    if failures := [*failures, *proof.losses(planned.lost_at_boot)]:
         yield _failure(failures)
 
 

@@ -1,11 +1,13 @@
 """pyinfra on fake hosts, with a log of every command: `python -m tests.running.recorder LOG …`.
 
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
-`deployed` when a script changes it, unless its data has `breaks`.
+`deployed` when a script changes it, unless its data has `breaks`. What the data has under
+`boots_with` are sysctls that a file of the host's sets at boot.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     # A script turns a bare host into a deployed one, and the other way round.
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
     if state.OWNED in text and "@@ culvert" in text:
-        kind, lines = "read", [f"{'deployed' if deployed else 'bare'} {self.host.data.sample}"]
+        loses = " ".join(self.host.data.get("boots_with") or ())
+        when = "deployed" if deployed else "bare"
+        kind, lines = "read", [f"{when} {self.host.data.sample} {loses}"]
     elif text.startswith("main()"):
         kind, lines = "change", ["it broke"]
         changed.add(self.host.name)
@@ -40,13 +44,17 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role = output.split()
-    return {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
+    when, manager, role, *settings = output.split()
+    found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
+    return replace(found, sysctl_files=samples.sysctl_files({LATER: "\n".join(settings)}))
 
 
 def connect(self: FakeConnector) -> None:
     log.append((self.host.name, "connect"))
 
+
+# A file that sysctl.d(5) reads after Culvert's.
+LATER = "/etc/sysctl.d/99-later.conf"
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()

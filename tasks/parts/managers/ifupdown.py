@@ -66,10 +66,14 @@ fi 2>/dev/null""",
         return f"{self._record} lists it"
 
     def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
+        del site
         flavour = _flavour(state)
         if flavour != self.name:
             found = f"`ifup` is {flavour}'s" if flavour else "there is no `ifup`"
             yield f"`manager` is {self.name} in the inventory, and {found}"
+
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        if _flavour(state) != self.name:
             return
         if not any(self._includes(line) for line in _sources(state)):
             yield (

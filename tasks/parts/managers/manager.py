@@ -57,6 +57,9 @@ class Manager(Protocol):
     def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         """Sentences on what would keep this manager from carrying the site."""
 
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        """Sentences on what would keep it from bringing all of that back after a boot."""
+
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         """Every file that the site needs of this manager, by its path."""
 

@@ -58,7 +58,7 @@ fi 2>/dev/null""",
             return None
         return f"networkd has it {status} from {file}"
 
-    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
         for end in site.ends:
             own = self._network_name(end)
             for file, criteria in self._criteria(state).items():
@@ -68,6 +68,8 @@ fi 2>/dev/null""",
                         f"{file} is for {end.interface} too, and networkd reads it before {own}: "
                         "have its [Match] leave that interface out, or rename it"
                     )
+
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         if not self._links(state):
             yield not_running("systemd-networkd")
             return

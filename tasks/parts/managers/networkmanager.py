@@ -73,6 +73,11 @@ fi 2>/dev/null""",
                 "where the host forwards: have it learn that itself (`ipv6.method` auto, with "
                 "netplan `dhcp6: true`)"
             )
+
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        answer = state.answers.get(self.question.name)
+        if not answer:
+            return
         if _in_script(site) and f"{_DISPATCHER_IS}enabled" not in answer.splitlines():
             yield (
                 f"{_DISPATCHER_UNIT} is not enabled, so nothing would keep forwarding on: run "

@@ -31,7 +31,8 @@ def plan(node: Node, state: HostState) -> Plan:
     """
     if node.is_declared:
         _stop(obstacles.of_user(state))
-        _stop(obstacles.of_kernel(state))
+        _stop(obstacles.of_programs(state))
+        _stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
         _stop([*by_hand.obstacles(node, state), *obstacles.of_node(node, state)])
         site, grounds = detection.find(node, state)
         _stop(sentence for part in PARTS for sentence in part.obstacles(site, state))
@@ -39,7 +40,9 @@ def plan(node: Node, state: HostState) -> Plan:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
         site, grounds = Site(node), "nothing is declared for it"
-    return Plan(site, grounds, _changes(site, state))
+    changes = _changes(site, state)
+    _stop(obstacles.of_room(changes, state))
+    return Plan(site, grounds, changes)
 
 
 def _stop(sentences: Iterable[str]) -> None:

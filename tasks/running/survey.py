@@ -46,28 +46,31 @@ _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey(wanted: Broker | None = None) -> Survey:
+def survey(wanted: Broker | None = None, *, rehearses: bool = True) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
-    `wanted` is what the hosts are to carry; by default, what the inventory declares. Raises
-    PyinfraError where no host is left.
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Where it
+    `rehearses`, each manager looks at the files as they would be. Raises PyinfraError where no host
+    is left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
             _surveys[state] = found = Survey(wanted or declared(state.inventory))
-            _look_at_all(found, state)
+            _look_at_all(found, state, rehearses=rehearses)
             _leave_orphans(found, state)
             _report(found, state)
     return _surveys[state]
 
 
-def _look_at_all(found: Survey, state: State) -> None:
+def _look_at_all(found: Survey, state: State, *, rehearses: bool) -> None:
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
         with ctx_config.use(state.config.copy()), ctx_host.use(host):
             try:
                 found.plans[host.name] = plan(node, facts.read(host, node))
+                if rehearses:
+                    facts.rehearse(host, found.plans[host.name])
             except ObstacleError as error:
                 found.refusals[host.name] = error.sentences
             except (UnreadableStateError, PyinfraError) as error:

@@ -25,6 +25,10 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
     if state.OWNED in text and "@@ culvert" in text:
         kind, lines = "read", [f"{'deployed' if deployed else 'bare'} {self.host.data.sample}"]
+    elif text.startswith("main()") and "@@ rehearsed" in text:
+        kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
+        if self.host.data.get("refuses") != kind:
+            lines = ["@@ rehearsed: 0"]
     elif text.startswith("main()"):
         kind, lines = "change", ["it broke"]
         changed.add(self.host.name)

@@ -125,7 +125,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     kept = {*wanted(site)}
     for old in remembered(state):
         if old not in kept:
-            yield Step((f"-{old.line}",), (old.delete,))
+            yield Step((f"-{old.line}",), (old.delete,), undo=(old.add,))
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -134,4 +134,4 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     held = _held(state)
     for new in wanted(site):
         if new not in held:
-            yield Step((f"+{new.line}",), (new.add,))
+            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,))

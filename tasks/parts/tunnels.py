@@ -119,4 +119,9 @@ def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterab
         shown = list(sit.creation_lines(end))
         if index == 0 and "sit0" not in state.links:
             shown.append("+link sit0: the kernel's own, down, comes with its sit module")
-        yield Step(tuple(shown), tuple(manager.create(end)))
+        name = end.interface
+        yield Step(
+            shown=tuple(shown),
+            commands=(*manager.create(end), sit.is_made(end)),
+            undo=(*manager.remove(name), f"ip link delete {name}"),
+        )

@@ -35,7 +35,8 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     lost: tuple[str, ...] = ()
     if node.is_declared:
         _stop(obstacles.of_user(state))
-        _stop(obstacles.of_kernel(state))
+        _stop(obstacles.of_programs(state))
+        _stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
         _stop([*by_hand.obstacles(node, state), *obstacles.of_node(node, state)])
         site, grounds = detection.find(node, state)
         lost = tuple(sentence for part in PARTS for sentence in part.lost_at_boot(site, state))
@@ -45,7 +46,9 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
         site, grounds = Site(node), "nothing is declared for it"
-    return Plan(site, grounds, _changes(site, state), lost)
+    changes = _changes(site, state)
+    _stop(obstacles.of_room(changes, state))
+    return Plan(site, grounds, changes, lost)
 
 
 def _stop(sentences: Iterable[str]) -> None:

@@ -10,7 +10,10 @@ from typing_extensions import override
 from tasks import parts
 from tasks.declared.model import Node
 from tasks.host import state as host_state
+from tasks.host.changes import refusals
 from tasks.host.state import HostState, UnreadableStateError
+from tasks.planning.obstacles import ObstacleError
+from tasks.planning.plan import Plan
 
 
 class ScriptOutput(FactBase[str]):
@@ -39,6 +42,19 @@ def read(host: Host, node: Node) -> HostState:
     if output is None:
         raise UnreadableStateError("the command that reads the host failed")
     return host_state.parse(output)
+
+
+def rehearse(host: Host, found: Plan) -> None:
+    """Have the host's manager look at the files as they would be, in a folder of their own.
+
+    Raises ObstacleError where it can't read them.
+    """
+    if found.changes.checks:
+        output = run(host, found.changes.rehearsal())
+        if output is None:
+            raise UnreadableStateError("the command that tries the new files out failed")
+        if refused := refusals(output):
+            raise ObstacleError(refused)
 
 
 def _send_at_once(host: Host) -> None:

@@ -32,7 +32,9 @@ def converge() -> Commands:
         return
     yield StringCommand("sh", "-s", _stdin=found.changes.script())
     try:
-        after = plan(node, facts.read(host, node))
+        state_after = facts.read(host, node)
+        say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
+        after = plan(node, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:

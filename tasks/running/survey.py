@@ -38,7 +38,6 @@ class Survey:
     """What was found on the hosts of one run: a plan for each, or why it is left alone."""
 
     broker: Broker
-    only_proves: bool = False
     plans: dict[str, Plan] = field(default_factory=dict)
     refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -50,28 +49,31 @@ _lock = RLock()
 def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
-    `wanted` is what the hosts are to carry; by default, what the inventory declares. A run that
-    `only_proves` looks at hosts too that would lose something at their next boot. Raises
-    PyinfraError where no host is left.
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Where it
+    `only_proves`, no manager looks at the files as they would be, and a host that would lose
+    something at its next boot is looked at like any other. Raises PyinfraError where no host is
+    left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
-            _surveys[state] = found = Survey(wanted or declared(state.inventory), only_proves)
-            _look_at_all(found, state)
+            _surveys[state] = found = Survey(wanted or declared(state.inventory))
+            _look_at_all(found, state, only_proves=only_proves)
             _leave_orphans(found, state)
             _report(found, state)
     return _surveys[state]
 
 
-def _look_at_all(found: Survey, state: State) -> None:
+def _look_at_all(found: Survey, state: State, *, only_proves: bool) -> None:
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
         with ctx_config.use(state.config.copy()), ctx_host.use(host):
             try:
                 found.plans[host.name] = plan(
-                    node, facts.read(host, node), only_to_prove=found.only_proves
+                    node, facts.read(host, node), only_to_prove=only_proves
                 )
+                if not only_proves:
+                    facts.rehearse(host, found.plans[host.name])
             except ObstacleError as error:
                 found.refusals[host.name] = error.sentences
             except (UnreadableStateError, PyinfraError) as error:

@@ -17,6 +17,7 @@ from tasks.host.state import (
     File,
     Line,
     Link,
+    Room,
     Route,
     Unit,
     UnreadableStateError,
@@ -105,6 +106,27 @@ eth5
 @@ culvert sit
 0
 
+@@ culvert sit-loading
+0
+modprobe: FATAL: Module rtnl-link-sit not found in directory /lib/modules/6.1.0
+
+@@ culvert programs
+ping
+
+@@ culvert ping
+ping from iputils 20221126
+libcap: yes
+
+@@ culvert room
+/etc/netplan writable
+/var/lib/culvert read-only
+Filesystem     1024-blocks   Used Available Capacity Mounted on
+/dev/vda           2022400 418100   1483060      22% /
+tmpfs                57348    776     56572       2% /var
+
+@@ culvert warnings
+ifup --force sit-web1 ended with status 1: run-parts: /etc/network/if-up.d/mine
+
 @@ culvert lines
 /etc/rc.local:3:ip link add sit-web1: x
 
@@ -169,6 +191,18 @@ def test_everything_is_read(answer: str) -> None:
     assert found.radvd_interfaces == {"eth5"}
     assert found.lines == (Line("/etc/rc.local", 3, "ip link add sit-web1: x"),)
     assert found.sit_is_module
+    assert found.sit_loading == (
+        "0",
+        "modprobe: FATAL: Module rtnl-link-sit not found in directory /lib/modules/6.1.0",
+    )
+    assert found.missing_programs == ("ping",)
+    assert found.ping == "ping from iputils 20221126"
+    assert found.room == {
+        "/etc/netplan": Room(is_writable=True, free=1483060),
+        "/var/lib/culvert": Room(is_writable=False, free=56572),
+    }
+    (warning,) = found.warnings
+    assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
 
 
 def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:

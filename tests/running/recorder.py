@@ -29,6 +29,10 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         loses = " ".join(self.host.data.get("boots_with") or ())
         when = "deployed" if deployed else "bare"
         kind, lines = "read", [f"{when} {self.host.data.sample} {loses}"]
+    elif text.startswith("main()") and "@@ rehearsed" in text:
+        kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
+        if self.host.data.get("refuses") != kind:
+            lines = ["@@ rehearsed: 0"]
     elif text.startswith("main()"):
         kind, lines = "change", ["it broke"]
         changed.add(self.host.name)

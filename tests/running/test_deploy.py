@@ -51,11 +51,11 @@ def run(tmp_path: Path) -> Start:
     return run
 
 
-def test_a_dry_run_costs_one_exec_on_each_host(run: Start) -> None:
-    done = run("deploy.py", "--dry", "--diff")
+def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
+    done = run("deploy.py", "--dry", "--diff", server={"is_deployed": True})
     assert done.status == 0
     assert done.on(SERVER_HOST) == ["read"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
@@ -69,10 +69,19 @@ def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Sta
     assert done.output.count("nothing to change (") == 2
 
 
-def test_a_run_that_changes_a_host_costs_four_execs(run: Start) -> None:
+def test_a_run_that_changes_a_host_costs_five_execs(run: Start) -> None:
     done = run()
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
-    assert done.on(CLIENT_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse", "change", "read", "verify"]
+
+
+def test_files_that_a_manager_would_refuse_are_found_before_any_host_is_changed(run: Start) -> None:
+    done = run(client={"refuses": "rehearse"})
+    assert done.status == 1
+    assert f"[{CLIENT_HOST}]     netplan: no such key\n" in done.output
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
+    order = [tuple(each) for each in done.execs]
+    assert order.index((CLIENT_HOST, "rehearse")) < order.index((SERVER_HOST, "change"))
 
 
 def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> None:
@@ -98,21 +107,21 @@ def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
     assert done.status == 1
     assert "there is no interface eth9" in done.output
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
     done = run(server={"breaks": "change"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
 
 def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
     assert done.on(CLIENT_HOST) == ["read"]
 
 
@@ -155,7 +164,8 @@ def test_nothing_is_changed_where_it_would_be_lost_at_the_next_boot(run: Start, 
     done = run(task, "-y", server=LOSS)
     assert done.status == 1
     assert LOST in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert done.on(SERVER_HOST) == ["read"]
+    assert "change" not in done.on(CLIENT_HOST)
 
 
 def test_what_would_be_lost_is_removed_all_the_same(run: Start) -> None:
@@ -176,7 +186,7 @@ def test_drift_is_shown_and_fails(run: Start) -> None:
     assert done.status == 1
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert f"+++ {SERVER_HOST}" not in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 @pytest.mark.parametrize("mode", ["-y", "--dry"])

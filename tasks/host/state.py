@@ -28,6 +28,10 @@ _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*
 
 _PROTOCOLS = ("kernel", "boot", "static")
 
+# Of a unit: what it is, and which others have it started.
+_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
+_ASKING = ("WantedBy", "RequiredBy", "RequisiteOf", "BoundBy", "UpheldBy", "TriggeredBy")
+
 _MARK = "@@ culvert "
 _ANSWER = "answer of "
 
@@ -89,6 +93,9 @@ class Unit:
     is_loaded: bool
     is_active: bool
     is_enabled: bool
+    is_masked: bool = False
+    # Masked, or disabled and asked for by no other unit.
+    is_off_at_boot: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,8 +210,9 @@ section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/nul
 @QUESTIONS@
 section units
 if has systemctl; then
-    systemctl show --property=Id,LoadState,ActiveState,UnitFileState networkd-dispatcher.service \
-        radvd.service $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+    systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
+        NetworkManager.service systemd-networkd.service networking.service ufw.service \
+        $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
 fi
 section radvd
 if has radvd; then
@@ -256,6 +264,7 @@ def script(
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
+        .replace("@PROPERTIES@", ",".join((*_PROPERTIES, *_ASKING)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
@@ -446,6 +455,9 @@ def _units(text: str) -> dict[str, Unit]:
             is_loaded=block["LoadState"] == "loaded",
             is_active=block["ActiveState"] == "active",
             is_enabled=block["UnitFileState"] == "enabled",
+            is_masked=block["LoadState"] == "masked",
+            is_off_at_boot=block["LoadState"] == "masked"
+            or (block["UnitFileState"] == "disabled" and not any(map(block.get, _ASKING))),
         )
         for block in blocks
     }

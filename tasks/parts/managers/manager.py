@@ -17,6 +17,21 @@ def not_running(service: str) -> str:
     )
 
 
+def not_starting(service: str, state: HostState, *, is_generated: bool = False) -> Iterable[str]:
+    """What keeps a manager that runs from starting at boot.
+
+    `is_generated`: whether something outside systemd's own settings has it started.
+    """
+    unit = state.units.get(service)
+    if unit is None or not (unit.is_masked or (unit.is_off_at_boot and not is_generated)):
+        return
+    word, command = ("masked", "unmask") if unit.is_masked else ("disabled", "enable")
+    yield (
+        f"{service} is {word}, so nothing would bring the tunnels up at the next boot: run "
+        f"`systemctl {command} {service}`"
+    )
+
+
 class Manager(Protocol):
     """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
 

@@ -9,7 +9,7 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import not_running
+from tasks.parts.managers.manager import not_running, not_starting
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/systemd/network"
@@ -50,6 +50,8 @@ class Networkd:
 fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"
+    # Whether somebody else has networkd started at boot, enabled or not.
+    _is_generated = False
 
     def evidence(self, state: HostState, interface: str) -> str | None:
         file = self._network_file(interface, state)
@@ -59,6 +61,7 @@ fi 2>/dev/null""",
         return f"networkd has it {status} from {file}"
 
     def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        yield from not_starting("systemd-networkd.service", state, is_generated=self._is_generated)
         for end in site.ends:
             own = self._network_name(end)
             for file, criteria in self._criteria(state).items():

@@ -30,7 +30,7 @@ _PROTOCOLS = ("kernel", "boot", "static")
 
 # Of a unit: what it is, and which others have it started.
 _PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
-_ASKING = ("WantedBy", "RequiredBy", "RequisiteOf", "BoundBy", "UpheldBy", "TriggeredBy")
+_ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 
 _MARK = "@@ culvert "
 _ANSWER = "answer of "
@@ -211,7 +211,8 @@ section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/nul
 section units
 if has systemctl; then
     systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
-        NetworkManager.service systemd-networkd.service networking.service ufw.service \
+        NetworkManager.service systemd-networkd.service systemd-networkd.socket \
+        networking.service ufw.service \
         $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
 fi
 section radvd

@@ -23,7 +23,9 @@ def not_starting(service: str, state: HostState, *, is_generated: bool = False) 
     `is_generated`: whether something outside systemd's own settings has it started.
     """
     unit = state.units.get(service)
-    if unit is None or not (unit.is_masked or (unit.is_off_at_boot and not is_generated)):
+    socket = state.units.get(service.replace(".service", ".socket"))
+    is_started = is_generated or (socket is not None and socket.is_enabled)
+    if unit is None or not (unit.is_masked or (unit.is_off_at_boot and not is_started)):
         return
     word, command = ("masked", "unmask") if unit.is_masked else ("disabled", "enable")
     yield (

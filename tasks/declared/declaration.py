@@ -99,26 +99,28 @@ class _Reader:
         self._check_interfaces()
         self._check_default_routes()
         self._check_circles()
-        if not self.mistakes and not self.servers and not self.entries:
-            self.mistakes.append(
-                "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"
-            )
         if self.mistakes:
             raise DeclarationError(self.mistakes)
         tunnels = tuple(entry.tunnel for entry in self.entries)
         sides = [end for tunnel in tunnels for end in ends(tunnel)]
-        return Broker(
-            tunnels=tunnels,
-            nodes={
-                host: Node(
-                    host=host,
-                    manager=self.chosen_managers.get(host),
-                    server=self.servers.get(host),
-                    ends=tuple(end for end in sides if end.host == host),
-                )
-                for host in self.inventory
-            },
-        )
+        nodes = {
+            host: Node(
+                host=host,
+                manager=self.chosen_managers.get(host),
+                server=self.servers.get(host),
+                ends=tuple(end for end in sides if end.host == host),
+                is_cleared=_is_empty_list(data.get("tunnel")),
+            )
+            for host, data in self.inventory.items()
+        }
+        if not any(node.is_told for node in nodes.values()):
+            raise DeclarationError(
+                [
+                    "the inventory declares nothing: give a host `tunnel_server`, or `tunnel`, "
+                    "which may be [] to have it cleaned"
+                ]
+            )
+        return Broker(tunnels, nodes)
 
     # --- One host's data ---
 
@@ -538,6 +540,10 @@ def _mappings(field: str, data: object) -> Iterator[tuple[str, object]]:
             yield f"{field}[{index}]", written
     else:
         yield field, data
+
+
+def _is_empty_list(data: object) -> bool:
+    return isinstance(data, list | tuple) and not data
 
 
 def _overlaps(blocks: Iterable[_Block]) -> Iterator[tuple[_Block, _Block]]:

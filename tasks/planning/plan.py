@@ -28,7 +28,7 @@ class Plan:
 
 
 def plan(node: Node, state: HostState) -> Plan:
-    """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
+    """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
     Raises ObstacleError where something on the host stands in the way.
     """
@@ -107,7 +107,7 @@ def _removal(node: Node, state: HostState) -> Plan:
             *sit.unloading(leaving, state),
         ),
     )
-    return Plan(node, None, "nothing is declared for it", changes)
+    return Plan(node, None, "it is to carry nothing", changes)
 
 
 def _stop(sentences: Iterable[str]) -> None:

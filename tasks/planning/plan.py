@@ -25,7 +25,7 @@ class Plan:
 
 
 def plan(node: Node, state: HostState) -> Plan:
-    """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
+    """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
     Raises ObstacleError where something on the host stands in the way.
     """
@@ -39,7 +39,7 @@ def plan(node: Node, state: HostState) -> Plan:
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
-        site, grounds = Site(node), "nothing is declared for it"
+        site, grounds = Site(node), "it is to carry nothing"
     changes = _changes(site, state)
     _stop(obstacles.of_room(changes, state))
     return Plan(site, grounds, changes)

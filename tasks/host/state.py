@@ -120,6 +120,8 @@ class HostState:
     """What Culvert reads of a host before it decides anything."""
 
     uid: int = 0
+    # What no other running system has; empty where it couldn't be read.
+    machine: str = ""
     # Files of Culvert's that the SSH user can't read, by path.
     unreadable: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
@@ -178,6 +180,9 @@ section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 section uid; id -u
+# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
+# containers of a kernel share, but not their network.
+section machine; cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net
 ours() {
     find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
         2>/dev/null
@@ -298,6 +303,7 @@ def parse(output: str) -> HostState:
         links = _links(sections["addresses"])
         return HostState(
             uid=int(sections["uid"]),
+            machine=_machine(sections["machine"]),
             unreadable=tuple(sections["unreadable"].splitlines()),
             files=_files(sections["files"]),
             links={link.name: link for link in links},
@@ -338,6 +344,11 @@ def _sections(output: str) -> dict[str, str]:
     # What a shell's start-up files print comes before the first mark.
     parts = re.split(rf"^{_MARK}(.+)$", output, flags=re.MULTILINE)
     return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _machine(text: str) -> str:
+    lines = text.splitlines()
+    return ", ".join(lines) if len(lines) == 2 else ""
 
 
 def _json_documents(text: str) -> list[Any]:

@@ -27,7 +27,7 @@ class Plan:
 
 
 def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
-    """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
+    """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
     Raises ObstacleError where something on the host stands in the way. What would be lost at the
     next boot does too, unless it is `only_to_prove` what is there.
@@ -45,7 +45,7 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
-        site, grounds = Site(node), "nothing is declared for it"
+        site, grounds = Site(node), "it is to carry nothing"
     changes = _changes(site, state)
     _stop(obstacles.of_room(changes, state))
     return Plan(site, grounds, changes, lost)

@@ -66,10 +66,7 @@ def verify() -> Commands:
     try:
         output = facts.run(host, proof.script(wanted))
     except PyinfraError as error:
-        yield _failure([str(error)])
-        return
-    if output is None:
-        yield _failure(["the command that proves the tunnels failed; nothing is known of them"])
+        yield _failure([f"nothing is known of the tunnels: {error}"])
         return
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")

@@ -31,6 +31,10 @@ ANSWER = """Welcome! It is @@ culvert day.
 @@ culvert uid
 0
 
+@@ culvert machine
+5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e
+net:[4026531840]
+
 @@ culvert unreadable
 /etc/netplan/60-culvert-sit-old.yaml
 
@@ -148,6 +152,7 @@ def answer(tmp_path: Path) -> str:
 def test_everything_is_read(answer: str) -> None:
     found = state.parse(answer)
     assert found.uid == 0
+    assert found.machine == "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e, net:[4026531840]"
     assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
     assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {
@@ -203,6 +208,10 @@ def test_everything_is_read(answer: str) -> None:
     }
     (warning,) = found.warnings
     assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
+
+
+def test_half_of_what_tells_machines_apart_tells_nothing(answer: str) -> None:
+    assert state.parse(answer.replace("net:[4026531840]\n", "")).machine == ""
 
 
 def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:

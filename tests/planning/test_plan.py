@@ -449,7 +449,11 @@ def test_another_manager_makes_the_tunnel_anew(role: str, old: str, new: str) ->
     assert removed.commands[:-1] == tuple(managers.by_name(old).remove(end.interface))
     created = next(step for step in changes.steps if step.shown[0].startswith("+link"))
     assert created.commands == (*managers.by_name(new).create(end), sit.is_made(end))
-    assert created.undo[:-1] == tuple(managers.by_name(new).remove(end.interface))
+    assert created.undo == (
+        *managers.by_name(new).remove(end.interface),
+        f"ip link delete {end.interface}",
+        sit.UNLOAD,
+    )
     # What is beside the tunnel stays: both managers need it.
     assert len(changes.removals) == 1
 

@@ -1,8 +1,9 @@
 """pyinfra on fake hosts, with a log of every command: `python -m tests.running.recorder LOG …`.
 
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
-`deployed` when a script changes it, unless its data has `breaks`. What the data has under
-`boots_with` are sysctls that a file of the host's sets at boot.
+`deployed` when a script changes it, unless its data has `breaks`. Those whose data has the same
+`machine` are one. What the data has under `boots_with` is a sysctl that a file of the host's sets
+at boot.
 """
 
 import json
@@ -26,9 +27,10 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     # A script turns a bare host into a deployed one, and the other way round.
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
     if state.OWNED in text and "@@ culvert" in text:
-        loses = " ".join(self.host.data.get("boots_with") or ())
+        machine = self.host.data.get("machine", self.host.name)
+        setting = self.host.data.get("boots_with", "#")
         when = "deployed" if deployed else "bare"
-        kind, lines = "read", [f"{when} {self.host.data.sample} {loses}"]
+        kind, lines = "read", [f"{when} {self.host.data.sample} {machine} {setting}"]
     elif text.startswith("main()") and "@@ rehearsed" in text:
         kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
         if self.host.data.get("refuses") != kind:
@@ -48,9 +50,9 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role, *settings = output.split()
+    when, manager, role, machine, setting = output.split()
     found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
-    return replace(found, sysctl_files=samples.sysctl_files({LATER: "\n".join(settings)}))
+    return replace(found, machine=machine, sysctl_files=samples.sysctl_files({LATER: setting}))
 
 
 def connect(self: FakeConnector) -> None:

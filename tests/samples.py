@@ -12,7 +12,7 @@ from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
 from tasks.host.state import File, HostState, Link, Route, Unit
 from tasks.parts import managers
-from tasks.parts.managers.manager import UNREACHABLE_METRIC
+from tasks.parts.part import UNREACHABLE_METRIC
 from tasks.planning.plan import plan
 
 DISPATCHER = "networkd-dispatcher.service"
@@ -38,7 +38,7 @@ ROLES = ("server", "client", "delegating-server", "routing-client")
 
 def rename(names: dict[str, str]) -> None:
     """Give the hosts other names, for a program that can't connect to these."""
-    tunnel = {**CLIENT, "server": names[HOSTS["server"]], "server_interface": "sit-web1"}
+    tunnel = {**CLIENT, "server": names[HOSTS["server"]]}
     server, client = INVENTORY
     INVENTORY[names[server]] = INVENTORY.pop(server)
     INVENTORY[names[client]] = {**INVENTORY.pop(client), "tunnel": tunnel}

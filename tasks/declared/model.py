@@ -109,16 +109,26 @@ class End:
 
 @dataclass(frozen=True)
 class Node:
-    """What one host of the inventory is to carry: its ends, and a server's part if it is one."""
+    """What one host of the inventory is to carry: its ends, and a server's part if it is one.
+
+    `is_cleared`: it is to carry nothing, and what it carries is taken off. Without that, a host
+    that carries nothing is none of Culvert's business.
+    """
 
     host: str
     manager: str | None
     server: Server | None
     ends: tuple[End, ...]
+    is_cleared: bool = False
 
     @property
     def is_declared(self) -> bool:
         return self.server is not None or bool(self.ends)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anything is said of this host, were it that it is to carry nothing."""
+        return self.is_declared or self.is_cleared
 
     @property
     def proxied(self) -> tuple[IPAddress, ...]:
@@ -184,8 +194,10 @@ class Broker:
         )
 
     def emptied(self) -> "Broker":
-        """The same hosts, with nothing to carry."""
-        return Broker((), {host: Node(host, None, None, ()) for host in self.nodes})
+        """The same hosts, each of them to carry nothing."""
+        return Broker(
+            (), {host: Node(host, None, None, (), is_cleared=True) for host in self.nodes}
+        )
 
 
 def ends(tunnel: Tunnel) -> tuple[End, End]:

@@ -4,6 +4,7 @@ The description of a field is what an error says is accepted there.
 """
 
 import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
@@ -22,7 +23,17 @@ DEFAULT_PROBE_ADDRESS = "2001:4860:4860::8888"
 RESERVED_INTERFACES = frozenset({"sit0", "lo", "all", "default"})
 
 
+# What a person may write instead of its text; an interface of `ipaddress` is one of its addresses.
+_OBJECTS = (IPAddress, IPNetwork, IPv4Address, IPv4Network, IPv6Address, IPv6Network)
+
+
+def text(value: object) -> object:
+    """An address or prefix of netaddr or `ipaddress` in text; anything else as it is."""
+    return str(value) if isinstance(value, _OBJECTS) else value
+
+
 def _ipv4(value: object) -> IPAddress:
+    value = text(value)
     # netaddr, like inet_aton, would read "10.1" and "010.0.0.1" as addresses.
     if not isinstance(value, str) or not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){3}", value):
         raise ValueError
@@ -42,6 +53,7 @@ def _ipv4(value: object) -> IPAddress:
 
 
 def _ipv6(value: object) -> IPAddress:
+    value = text(value)
     if not isinstance(value, str) or "/" in value or "%" in value:
         raise ValueError
     try:
@@ -65,6 +77,7 @@ def _is_ipv6_unicast(address: IPAddress) -> bool:
 
 def _ipv6_network(value: object) -> IPNetwork:
     """An address with its prefix length."""
+    value = text(value)
     if not isinstance(value, str) or "/" not in value or "%" in value:
         raise ValueError
     try:

@@ -4,17 +4,21 @@ Proxy entries, unreachable routes, addresses on networks behind a client: nothin
 tells whose they are, so a file remembers which are Culvert's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from netaddr import IPAddress
 
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, File, HostState
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.host.state import FOLDER, File, HostState, Question
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 FILE = f"/var/lib/{FOLDER}/added"
+
+FOLDERS = (f"/var/lib/{FOLDER}",)
+OWN_FOLDERS = (FOLDER,)
+QUESTIONS: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,16 @@ def wanted(site: Site) -> tuple[Addition, ...]:
     )
 
 
-def files(additions: Iterable[Addition]) -> dict[str, File]:
+def obstacles(site: Site, state: HostState) -> Iterable[str]:
+    """None of its own: what the host uses already is looked at with all that is declared."""
+    del site, state
+    return ()
+
+
+def files(site: Site, state: HostState) -> dict[str, File]:
     """What remembers them."""
-    lines = [addition.line for addition in additions]
+    del state
+    lines = [addition.line for addition in wanted(site)]
     return {FILE: File(render("culvert/added", lines=lines))} if lines else {}
 
 
@@ -96,17 +107,25 @@ def _held(state: HostState) -> set[Addition]:
     }
 
 
-def taking_back(additions: Iterable[Addition], state: HostState) -> Iterable[Step]:
+def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
+    """None: nobody but Culvert reads the record."""
+    del site, staged
+    return ()
+
+
+def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is no longer needed goes, while the old record is still there to tell of it."""
-    kept = {*additions}
+    del changed
+    kept = {*wanted(site)}
     for old in remembered(state):
         if old not in kept:
-            yield Step((f"-{old.line}",), (old.delete,))
+            yield Step((f"-{old.line}",), (old.delete,), undo=(old.add,))
 
 
-def making(additions: Iterable[Addition], state: HostState) -> Iterable[Step]:
+def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is needed and not there."""
+    del changed
     held = _held(state)
-    for new in additions:
+    for new in wanted(site):
         if new not in held:
-            yield Step((f"+{new.line}",), (new.add,))
+            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,))

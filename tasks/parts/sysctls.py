@@ -1,16 +1,21 @@
 """Pure: the kernel's settings that forwarding needs, and what they were before the first run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from tasks.declared.model import Node
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, OWNED, File, HostState, sysctl_key, sysctl_path
-from tasks.parts.managers.manager import Site
-from tasks.planning import obstacles
+from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
+from tasks.parts.managers import owned_interfaces
+from tasks.parts.part import Site
 
 FILE = f"/etc/sysctl.d/{OWNED}.conf"
 BEFORE = f"/var/lib/{FOLDER}/sysctls"
+
+FOLDERS = ("/etc/sysctl.d", f"/var/lib/{FOLDER}")
+OWN_FOLDERS = (FOLDER,)
+QUESTIONS: tuple[Question, ...] = ()
 
 # ip6_forward() reads this one; a tunnel's own `forwarding` lets nothing pass. Writing it writes
 # every interface's (addrconf_forward_change).
@@ -37,6 +42,35 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
     return settings
 
 
+def obstacles(site: Site, state: HostState) -> Iterable[str]:
+    """Files of the host that would undo them at the next boot."""
+    settings = wanted(site, state)
+    for path, written in state.sysctl_files.items():
+        file_name = path.rpartition("/")[2]
+        # sysctl.d(5): all folders' files in the order of their names, the last setting wins.
+        if file_name <= f"{OWNED}.conf":
+            continue
+        for pattern, value in written:
+            for key, needed in settings.items():
+                if value != needed and fnmatchcase(key, pattern):
+                    yield (
+                        f"{path} sets {sysctl_key(key)} = {value}, and is read after "
+                        f"Culvert's file, which needs {needed}: take that line out"
+                    )
+
+
+def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
+    """None: systemd-sysctl and sysctl pass over a line that they can't read."""
+    del site, staged
+    return ()
+
+
+def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+    """None: what is set goes back when nothing needs it any more."""
+    del site, state, changed
+    return ()
+
+
 def _learners(state: HostState) -> Iterable[str]:
     """The interfaces on which the host listens to routers.
 
@@ -47,8 +81,9 @@ def _learners(state: HostState) -> Iterable[str]:
     yield from (p.split("/")[3] for p in _remembered(state) if p.endswith("/accept_ra"))
 
 
-def files(settings: Mapping[str, str], state: HostState) -> dict[str, File]:
+def files(site: Site, state: HostState) -> dict[str, File]:
     """What sets them at boot, and what remembers the host's own."""
+    settings = wanted(site, state)
     if not settings:
         return {}
     return {
@@ -81,10 +116,12 @@ def _each_forwarding(settings: Mapping[str, str]) -> list[str]:
     return sorted(path for path in settings if path.endswith("/forwarding") and path != _FORWARDING)
 
 
-def steps(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
+def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What sets what is needed, and sets back what is needed no more."""
-    yield from _setting(settings, node, state)
-    leaving = obstacles.owned_interfaces(state) - {end.interface for end in node.ends}
+    del changed
+    settings = wanted(site, state)
+    yield from _setting(settings, site.node, state)
+    leaving = owned_interfaces(state) - {end.interface for end in site.ends}
     yield from _setting_back(settings, leaving, state)
 
 
@@ -98,16 +135,24 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         yield Step(
             shown=tuple(line for each in changed for line in _lines(each, value, state)),
             commands=(_write(path, value),),
+            undo=tuple(_write(each, state.sysctls[each]) for each in _written_by(path, state)),
         )
     if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
         # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
         # be meant.
-        mine = {path.split("/")[3] for path in settings} | obstacles.owned_interfaces(state)
+        mine = {path.split("/")[3] for path in settings} | owned_interfaces(state)
         # Where it doesn't, hosts are told that this is no router.
         mine |= {lan.interface for lan in node.lans}
         for path in _each_forwarding(state.sysctls):
             if state.sysctls[path] == "0" and path.split("/")[3] in mine:
                 yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))
+
+
+def _written_by(path: str, state: HostState) -> list[str]:
+    """The settings that a write of this one changes, itself first."""
+    if path not in state.sysctls:
+        return []
+    return [path, *(_each_forwarding(state.sysctls) if path == _FORWARDING else ())]
 
 
 def _setting_back(

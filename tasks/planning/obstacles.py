@@ -1,15 +1,17 @@
 """Pure: what stands in the way on a host, found before anything is changed there."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from netaddr import IPAddress, IPNetwork
 
 from tasks.declared import numbering
 from tasks.declared.model import End, Node
-from tasks.host.state import OWNED, HostState, Link, sysctl_key
+from tasks.host.changes import Changes
+from tasks.host.state import HostState, Link
 from tasks.parts import additions
-from tasks.parts.managers import MANAGERS
+from tasks.parts.managers import owned_interfaces
 
 
 class ObstacleError(Exception):
@@ -20,20 +22,78 @@ class ObstacleError(Exception):
         super().__init__("\n".join(self.sentences))
 
 
-def owned_interfaces(state: HostState) -> frozenset[str]:
-    """The tunnel interfaces that a file of Culvert defines, whether they are up or not."""
-    return frozenset(
-        interface
-        for path in state.files
-        for manager in MANAGERS
-        if (interface := manager.defines(path)) is not None
-    )
-
-
 def of_user(state: HostState) -> Iterable[str]:
     """Whether the SSH user may change anything."""
     if state.uid != 0:
         yield f"the SSH user is not root (uid {state.uid}): add `--sudo`, or connect as root"
+
+
+def of_programs(state: HostState) -> Iterable[str]:
+    """What a run and its proof start on the host, and isn't there."""
+    for program in state.missing_programs:
+        package = _PACKAGES.get(program, program)
+        yield f"`{program}` isn't there: install {package}"
+    if state.ping and "iputils" not in state.ping:
+        yield (
+            "`ping` is another one than the proof needs, it says of itself "
+            f"{state.ping!r}: install iputils-ping"
+        )
+
+
+_PACKAGES = {
+    "ip": "iproute2",
+    "ping": "iputils-ping",
+    "find": "findutils",
+    "base64": "coreutils",
+    "mktemp": "coreutils",
+}
+
+
+def of_module(node: Node, state: HostState) -> Iterable[str]:
+    """Whether the kernel's sit driver is there, or would be loaded when a tunnel is made."""
+    if not node.ends or not state.sit_loading:
+        return
+    disabled, *said = state.sit_loading
+    files = [line.replace(":", ": ", 1) for line in said if line.startswith("/")]
+    commands = [line.strip() for line in said if re.match(r"(?:insmod|install) ", line)]
+    blocks = [line for line in commands if re.fullmatch(r"install \S*\b(?:false|true)", line)]
+    if disabled == "1":
+        yield (
+            "the kernel has no sit driver loaded, and loads no module any more "
+            "(kernel.modules_disabled is 1): name `sit` in /etc/modules-load.d, and reboot"
+        )
+    elif blocks or (files and not commands):
+        named = "; ".join(files or blocks)
+        yield f"the kernel is told not to load its sit driver: {named}: take that out"
+    elif not commands:
+        why = said[0].removeprefix("modprobe: ") if said else "modprobe says nothing"
+        yield (
+            f"the kernel has no sit driver, which every tunnel needs ({why}): in a container, load "
+            "it on its host; after an upgrade of the kernel, reboot; else boot Debian's own kernel"
+        )
+
+
+def of_room(changes: Changes, state: HostState) -> Iterable[str]:
+    """Whether what is to be written can be."""
+    needed: dict[str, int] = defaultdict(int)
+    for change in changes.files:
+        place = max((f for f in state.room if _is_below(change.path, f)), key=len, default="")
+        size = len(change.after.text) // 1024 if change.after else 0
+        needed[place] += (1 + size // _BLOCK) * _BLOCK
+    for folder, size in needed.items():
+        room = state.room.get(folder)
+        if room and not room.is_writable:
+            yield f"{folder} is read-only: mount it read-write, or keep the host out of the run"
+        elif room and room.free < size:
+            yield f"{folder} has {room.free} KiB free, and {size} KiB are needed: make room there"
+
+
+_BLOCK = 4
+"""In KiB, what a file takes at least."""
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/")
 
 
 def of_kernel(state: HostState) -> Iterable[str]:
@@ -47,7 +107,13 @@ def of_kernel(state: HostState) -> Iterable[str]:
             yield f"net.ipv6.conf.{scope}.disable_ipv6 is 1: set it to 0, and where it is kept"
 
 
-def of_ends(node: Node, state: HostState) -> Iterable[str]:
+def of_node(node: Node, state: HostState) -> Iterable[str]:
+    """What is there already where something of the node's is to be."""
+    yield from _of_ends(node, state)
+    yield from _of_lans(node, state)
+
+
+def _of_ends(node: Node, state: HostState) -> Iterable[str]:
     """Interfaces, addresses and routes that Culvert didn't make, where a tunnel should be."""
     owned = owned_interfaces(state)
     foreign = {name: link for name, link in state.links.items() if name not in owned}
@@ -142,7 +208,7 @@ def _taken_prefixes(end: End, state: HostState, foreign: dict[str, Link]) -> Ite
                 )
 
 
-def of_lans(node: Node, state: HostState) -> Iterable[str]:
+def _of_lans(node: Node, state: HostState) -> Iterable[str]:
     """Networks behind a client: an interface that isn't there, an address that somebody gave it."""
     added = {addition.line for addition in additions.remembered(state)}
     for lan in node.lans:
@@ -170,19 +236,3 @@ def _same_endpoints(end: End, foreign: dict[str, Link]) -> Iterable[str]:
                 f"interface {link.name} is a tunnel from {end.local} to {end.remote} already, "
                 "and the kernel allows one: remove it"
             )
-
-
-def of_sysctls(state: HostState, sysctls: dict[str, str]) -> Iterable[str]:
-    """Files of the host that would undo Culvert's sysctls at the next boot."""
-    for path, settings in state.sysctl_files.items():
-        file_name = path.rpartition("/")[2]
-        # sysctl.d(5): all folders' files in the order of their names, the last setting wins.
-        if file_name <= f"{OWNED}.conf":
-            continue
-        for pattern, value in settings:
-            for key, wanted in sysctls.items():
-                if value != wanted and fnmatchcase(key, pattern):
-                    yield (
-                        f"{path} sets {sysctl_key(key)} = {value}, and is read after "
-                        f"Culvert's file, which needs {wanted}: take that line out"
-                    )

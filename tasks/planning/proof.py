@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tasks.declared.model import End
 from tasks.host.state import sysctl_key
-from tasks.parts.managers.manager import Site
+from tasks.parts.part import Site
 
 # A neighbour, a route and the tunnel may all be new, and the provider's router may have given up on
 # an address a moment ago.

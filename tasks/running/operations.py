@@ -26,13 +26,15 @@ def converge() -> Commands:
     if not found.changes:
         host.noop("the host is as declared")
         return
-    node = found.node
+    node = found.site.node
     if lost := _lost(end.peer_host for end in node.upstreams):
         yield _failure([f"left alone, because its tunnel server {lost} failed"])
         return
     yield StringCommand("sh", "-s", _stdin=found.changes.script())
     try:
-        after = plan(node, facts.read(host, node))
+        state_after = facts.read(host, node)
+        say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
+        after = plan(node, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:
@@ -57,16 +59,13 @@ def verify() -> Commands:
     if state.current_stage != StateStage.Execute:
         return
     site = survey().plans[host.name].site
-    if site is None:
+    if not site.node.is_declared:
         return
     wanted = proof.checks(site, say_absent(host, site.node))
     try:
         output = facts.run(host, proof.script(wanted))
     except PyinfraError as error:
-        yield _failure([str(error)])
-        return
-    if output is None:
-        yield _failure(["the command that proves the tunnels failed; nothing is known of them"])
+        yield _failure([f"nothing is known of the tunnels: {error}"])
         return
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")

@@ -1,13 +1,15 @@
 """What an inventory may say, and what a person reads where it may not."""
 
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
 from hypothesis import given
-from netaddr import IPAddress, IPSet
+from netaddr import IPAddress, IPNetwork, IPSet
 
-from tasks.declared.declaration import DeclarationError, read
-from tasks.declared.model import ends
+from tasks.declared.declaration import read
+from tasks.declared.mistakes import DeclarationError
+from tasks.declared.model import Tunnel, ends
 from tests.declared.declarations import Inventory, broken_inventories, inventories
 from tests.samples import CLIENT, INVENTORY, LAN, SERVER, broker
 
@@ -29,7 +31,7 @@ def with_tunnel(**changes: Any) -> dict[str, dict[str, Any]]:
 
 
 def routed(
-    prefixes: list[str], server: dict[str, Any] | None = None, **tunnel: Any
+    prefixes: list[Any], server: dict[str, Any] | None = None, **tunnel: Any
 ) -> dict[str, dict[str, Any]]:
     """Prefixes routed to the client, out of the server's."""
     pool = {"routed_prefixes": ["2001:db8:100::/40"], **(server or {})}
@@ -102,6 +104,45 @@ def test_named_addresses_stand_in_for_a_number() -> None:
         "2001:db8:1::20",
         "2001:db8:1::21",
     )
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "prefix", "interface"),
+    [
+        (IPv4Address, IPv6Address, IPv6Network, IPv6Interface),
+        (IPAddress, IPAddress, IPNetwork, IPNetwork),
+    ],
+)
+def test_addresses_and_prefixes_may_be_objects(
+    ipv4: type, ipv6: type, prefix: type, interface: type
+) -> None:
+    def tunnels(ipv4: type, ipv6: type, prefix: type, interface: type) -> tuple[Tunnel, ...]:
+        inventory = routed(
+            [prefix("2001:db8:100::/48")],
+            server={
+                "ipv4": ipv4("198.51.100.10"),
+                "prefix": prefix("2001:db8:1::/64"),
+                "routed_prefixes": (prefix("2001:db8:100::/40"),),
+                "probe_address": ipv6("2001:db8:ffff::1"),
+            },
+            ipv4=ipv4("203.0.113.20"),
+            local_ipv4=ipv4("192.0.2.20"),
+            number=None,
+            server_ipv6=ipv6("2001:db8:1::2"),
+            client_ipv6=ipv6("2001:db8:1::3"),
+            lan={**LAN, "address": interface(LAN["address"])},
+        )
+        return read(inventory, []).tunnels
+
+    assert tunnels(ipv4, ipv6, prefix, interface) == tunnels(str, str, str, str)
+
+
+@pytest.mark.parametrize("nothing", [[], ()])
+def test_an_empty_list_of_tunnels_says_that_a_host_is_to_carry_nothing(nothing: object) -> None:
+    nodes = read({**INVENTORY, CLIENT_HOST: {"tunnel": nothing}, "db1": {}}, []).nodes
+    told = [(node.is_declared, node.is_cleared, node.is_told) for node in nodes.values()]
+    assert told == [(True, False, True), (False, True, True), (False, False, False)]
+    assert read({CLIENT_HOST: {"tunnel": nothing}}, []).tunnels == ()
 
 
 def test_a_routed_prefix_is_not_proxied() -> None:
@@ -248,12 +289,6 @@ ONE_MISTAKE = [
         "15 letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
     ),
     (
-        {SERVER_HOST: INVENTORY[SERVER_HOST], "wordpress-eu-1.example.net": {"tunnel": CLIENT}},
-        "wordpress-eu-1.example.net: tunnel.server_interface = 'sit-wordpress-eu-1': the default, "
-        "made of the host's name, can't be used; set it to an interface name of at most 15 "
-        "letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
-    ),
-    (
         with_tunnel(nubmer=1),
         "web1.example.net: tunnel.nubmer is not a known key: did you mean 'number'? accepted are "
         "server, ipv4, number, server_ipv6, client_ipv6, local_ipv4, interface, "
@@ -305,6 +340,24 @@ ONE_MISTAKE = [
         },
         "db1: tunnel.server_interface = 'sit-web1': also in web1.example.net: "
         "tunnel.server_interface",
+    ),
+    (
+        {
+            **INVENTORY,
+            "web1.example.org": {"tunnel": {**CLIENT, "ipv4": "203.0.113.21", "number": 2}},
+        },
+        "web1.example.org: tunnel.server_interface = 'sit-web1': also in web1.example.net: "
+        "tunnel.server_interface; made of the host's name: set another",
+    ),
+    (
+        with_tunnel(ipv4=IPv4Interface("203.0.113.20/25")),
+        "web1.example.net: tunnel.ipv4 = '203.0.113.20/25': expected the client's IPv4 address as "
+        "the server sees it, like '203.0.113.20'",
+    ),
+    (
+        with_server(prefix=IPv6Interface("2001:db8:1::1/64")),
+        "fra1.example.net: tunnel_server.prefix = '2001:db8:1::1/64': expected an IPv6 prefix from "
+        "/16 to /126 without host bits, like '2001:db8:1::/64'",
     ),
     (
         with_server(routed_prefixes="2001:db8:100::/40"),
@@ -385,7 +438,11 @@ ONE_MISTAKE = [
         "web1.example.net: tunnel[1].local_ipv4 = '192.0.2.20': also in web1.example.net: "
         "tunnel[0].local_ipv4",
     ),
-    ({"a": {}}, "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"),
+    (
+        {"a": {}, "b": {"tunnel": None}},
+        "the inventory declares nothing: give a host `tunnel_server`, or `tunnel`, which may be [] "
+        "to have it cleaned",
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Who stands where: stars around a machine `internet`, and networks behind clients.
 
 Each topology is a lab of its own, with the same addresses: a server and a client for each of two
-managers. The README's table of what is supported is made from the same rows.
+managers. The table of what is supported, in docs/hosts.md, is made from the same rows.
 """
 
 from dataclasses import dataclass
@@ -277,7 +277,7 @@ TOPOLOGIES = {
 
 
 def table() -> str:
-    """What is supported, as the README has it: a line for each row, in Markdown."""
+    """What is supported, as docs/hosts.md has it: a line for each row, in Markdown."""
     lines = [
         "| manager | release | the server's uplink | the client's uplink |",
         "|---|---|---|---|",

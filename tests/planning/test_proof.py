@@ -7,7 +7,7 @@ import pytest
 
 from tasks.declared import declaration
 from tasks.parts import managers
-from tasks.parts.managers.manager import Site
+from tasks.parts.part import Site
 from tasks.planning import proof
 from tests.samples import CLIENT, INVENTORY, node
 

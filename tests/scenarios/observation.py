@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from tasks import parts
 from tasks.declared import declaration
 from tasks.host import state
 from tasks.parts import managers
@@ -117,7 +118,7 @@ def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:
     """What a run would change on a machine, read without pyinfra."""
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
-    found = state.parse(lab.machine(name).run(managers.script(node)).stdout)
+    found = state.parse(lab.machine(name).run(parts.script(node)).stdout)
     return plan.plan(node, found).changes.diff()
 
 

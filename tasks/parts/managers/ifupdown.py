@@ -1,13 +1,13 @@
 """Pure: ifupdown, Debian's own (ifup(8), interfaces(5)), and what its two heirs share with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 
 from tasks.declared.model import PREFIX_LENGTH, End
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 FOLDER = "/etc/network/interfaces.d"
 # Longer than interface names can be, so that no tunnel's file is called the same.
@@ -65,7 +65,7 @@ fi 2>/dev/null""",
             return None
         return f"{self._record} lists it"
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         flavour = _flavour(state)
         if flavour != self.name:
             found = f"`ifup` is {flavour}'s" if flavour else "there is no `ifup`"
@@ -126,14 +126,15 @@ fi 2>/dev/null""",
                 yield f"ifup --no-act --force --interfaces={waiting} {interface} 2>&1"
 
     def create(self, end: End) -> Iterable[str]:
-        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
-        yield f"ifup --force {end.interface}"
+        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force. The
+        # host's own hooks in if-up.d decide how it ends.
+        yield f"lenient ifup --force {end.interface}"
 
     def remove(self, interface: str) -> Iterable[str]:
         # Without its stanza, ifupdown would not know the interface any more.
         yield f"ifdown --force {interface} || true"
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del site, state, changed
         return ()
 

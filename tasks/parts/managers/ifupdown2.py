@@ -9,7 +9,7 @@ from itertools import pairwise
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, UnreadableStateError
 from tasks.parts.managers.ifupdown import Ifupdown
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _HOOKS = "/etc/network/if-up.d"
 

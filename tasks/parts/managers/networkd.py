@@ -1,7 +1,7 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from tasks.declared.model import End
@@ -9,7 +9,8 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site, not_running
+from tasks.parts.managers.manager import not_running
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/systemd/network"
 # Routable comes when the uplink is back, configured also when networkd only went over it again. A
@@ -57,7 +58,7 @@ fi 2>/dev/null""",
             return None
         return f"networkd has it {status} from {file}"
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         for end in site.ends:
             own = self._network_name(end)
             for file, criteria in self._criteria(state).items():
@@ -134,7 +135,7 @@ fi 2>/dev/null""",
         del interface
         return ()
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del changed
         if site.proxied and _has_dispatcher(state) and not state.units[_DISPATCHER].is_active:
             # Its unit starts only where there is a script.

@@ -1,7 +1,7 @@
 """Pure: NetworkManager (nm-settings-keyfile(5), NetworkManager-dispatcher(8))."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from uuid import NAMESPACE_URL, uuid5
 
 from tasks.declared.model import End
@@ -9,7 +9,8 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site, not_running
+from tasks.parts.managers.manager import not_running
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/NetworkManager/system-connections"
 _SUFFIX = ".nmconnection"
@@ -52,7 +53,7 @@ fi 2>/dev/null""",
             return None
         return f"NetworkManager has it {status} by its connection {connection!r}"
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         answer = state.answers.get(self.question.name)
         if not answer:
             yield not_running("NetworkManager")
@@ -129,7 +130,7 @@ fi 2>/dev/null""",
         # It may be about to delete the link itself, where it made it.
         yield f"ip link delete {interface} 2>/dev/null || [ ! -e /sys/class/net/{interface} ]"
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()
         for path in changed:
             interface = self.defines(path)

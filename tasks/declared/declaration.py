@@ -113,6 +113,7 @@ class _Reader:
             raise DeclarationError(self.mistakes)
         tunnels = tuple(entry.tunnel for entry in self.entries)
         sides = [end for tunnel in tunnels for end in ends(tunnel)]
+        numbered = frozenset(tunnel.server_ipv6 for tunnel in tunnels)
         return Broker(
             tunnels=tunnels,
             nodes={
@@ -121,6 +122,7 @@ class _Reader:
                     manager=self.chosen_managers.get(host),
                     server=self.servers.get(host),
                     ends=tuple(end for end in sides if end.host == host),
+                    numbered=numbered,
                 )
                 for host in self.inventory
             },

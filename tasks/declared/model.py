@@ -116,6 +116,8 @@ class Node:
     manager: str | None
     server: Server | None
     ends: tuple[End, ...]
+    numbered: frozenset[IPAddress] = frozenset()
+    """The server's address of every tunnel of the inventory, so that a free number can be named."""
 
     @property
     def is_declared(self) -> bool:

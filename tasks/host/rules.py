@@ -47,6 +47,11 @@ class Rule:
         return is_for_it != (self._words[0] == "not")
 
     @property
+    def is_common(self) -> bool:
+        """Whether it is for all packets between some addresses."""
+        return not _OTHER_SELECTORS & {*self._words} or self._words[0] == "not"
+
+    @property
     def table(self) -> str | None:
         """The table that is looked up, where that is what the rule does."""
         return self._after("lookup")

@@ -26,7 +26,7 @@ PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
-MAIN = "main"
+MAIN, LOCAL = "main", "local"
 SET_PROTOCOLS = ("boot", "static")
 """What a route has that a person or a network manager set."""
 
@@ -90,8 +90,8 @@ class Route:
 
     @property
     def is_rejection(self) -> bool:
-        """Whether it leads nowhere."""
-        return self.type in REJECTIONS
+        """Whether it leads nowhere, as does one to `lo` (ip6_route_info_create)."""
+        return self.type in REJECTIONS or (self.type, self.device) == ("unicast", "lo")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tasks.host.changes import Changes, FileChange
 from tasks.host.state import File, HostState
 from tasks.parts import FOLDERS, OWN_FOLDERS, PARTS
 from tasks.parts.part import Site
-from tasks.planning import by_hand, detection, obstacles
+from tasks.planning import by_hand, detection, obstacles, policy, taken, warnings
 from tasks.planning.obstacles import ObstacleError
 
 
@@ -22,6 +22,7 @@ class Plan:
     site: Site
     grounds: str
     changes: Changes
+    warnings: tuple[str, ...] = ()
 
 
 def plan(node: Node, state: HostState) -> Plan:
@@ -32,14 +33,22 @@ def plan(node: Node, state: HostState) -> Plan:
     if node.is_declared:
         _stop(obstacles.of_user(state))
         _stop(obstacles.of_kernel(state))
-        _stop([*by_hand.obstacles(node, state), *obstacles.of_node(node, state)])
-        site, grounds = detection.find(node, state)
+        hand_made = [*by_hand.obstacles(node, state)]
+        found = [*hand_made, *obstacles.of_node(node, state)]
+        try:
+            site, grounds = detection.find(node, state)
+        except ObstacleError as error:
+            # That no way to the Internet is found may follow from what was.
+            raise ObstacleError(found or error.sentences) from error
+        found += taken.obstacles(site, state, entries_are_told=bool(hand_made))
+        found += policy.obstacles(site, state)
+        _stop(found)
         _stop(sentence for part in PARTS for sentence in part.obstacles(site, state))
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
         site, grounds = Site(node), "nothing is declared for it"
-    return Plan(site, grounds, _changes(site, state))
+    return Plan(site, grounds, _changes(site, state), tuple(warnings.warnings(site, state)))
 
 
 def _stop(sentences: Iterable[str]) -> None:

@@ -49,8 +49,10 @@ def _carrier(end: End, state: HostState) -> Link | None:
 
 def _of_echo(site: Site, state: HostState) -> Iterable[str]:
     """A host that can't be asked whether it is there."""
-    if site.ends and state.sysctls.get(_ECHO_IGNORED) == "1":
-        peers = " and ".join(dict.fromkeys(end.peer_host for end in site.ends))
+    # A client's proof has another way to see its server where it sends all else through it.
+    asking = [end.peer_host for end in site.ends if end.is_client or not end.tunnel.default_route]
+    if asking and state.sysctls.get(_ECHO_IGNORED) == "1":
+        peers = " and ".join(dict.fromkeys(asking))
         yield (
             f"{sysctl_key(_ECHO_IGNORED)} is 1, so it answers no echo request, by which the proof "
             f"on {peers} looks for it: set it to 0 for the time of a proof"

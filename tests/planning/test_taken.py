@@ -501,12 +501,13 @@ WARNINGS: list[Row] = [
             "of web1.example.net: IPv6 needs 1280, so have eth0 carry more"
         ],
     ),
+    ("server", "set net.ipv6.icmp.echo_ignore_all = 1", []),
     (
-        "server",
+        "client",
         "set net.ipv6.icmp.echo_ignore_all = 1",
         [
             "net.ipv6.icmp.echo_ignore_all is 1, so it answers no echo request, by which the proof "
-            "on web1.example.net looks for it: set it to 0 for the time of a proof"
+            "on fra1.example.net looks for it: set it to 0 for the time of a proof"
         ],
     ),
     (

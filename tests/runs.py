@@ -10,6 +10,9 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 PYINFRA = (str(Path(sys.executable).with_name("pyinfra")),)
 
+# Python's, and how pyinfra announces one that it puts in a file.
+_TRACEBACKS = ("Traceback", "An internal exception occurred")
+
 Hosts = list[tuple[str, dict[str, Any]]]
 
 
@@ -39,5 +42,5 @@ def run(folder: Path, hosts: Hosts, *arguments: str, program: Sequence[str] = PY
         check=False,
     )
     found = Run(done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in found.output, found.output
+    assert not any(told in found.output for told in _TRACEBACKS), found.output
     return found

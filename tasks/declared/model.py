@@ -12,10 +12,14 @@ PREFIX_LENGTH = 127
 
 @dataclass(frozen=True)
 class Server:
-    """A host with native IPv6 that tunnels end on."""
+    """A host with native IPv6 that tunnels end on.
+
+    Clients connect to `ipv4`, which NAT may translate, one to one, to the host's own `local_ipv4`.
+    """
 
     host: str
     ipv4: IPAddress
+    local_ipv4: IPAddress
     prefix: IPNetwork | None
     on_link: bool
     routed_prefixes: tuple[IPNetwork, ...]
@@ -110,7 +114,11 @@ class End:
 
 @dataclass(frozen=True)
 class Node:
-    """What one host of the inventory is to carry: its ends, and a server's part if it is one."""
+    """What one host of the inventory is to carry: its ends, and a server's part if it is one.
+
+    `is_cleared`: it is to carry nothing, and what it carries is taken off. Without that, a host
+    that carries nothing is none of Culvert's business.
+    """
 
     host: str
     manager: str | None
@@ -118,10 +126,16 @@ class Node:
     ends: tuple[End, ...]
     numbered: frozenset[IPAddress] = frozenset()
     """The server's address of every tunnel of the inventory, so that a free number can be named."""
+    is_cleared: bool = False
 
     @property
     def is_declared(self) -> bool:
         return self.server is not None or bool(self.ends)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anything is said of this host, were it that it is to carry nothing."""
+        return self.is_declared or self.is_cleared
 
     @property
     def proxied(self) -> tuple[IPAddress, ...]:
@@ -193,8 +207,10 @@ class Broker:
         )
 
     def emptied(self) -> "Broker":
-        """The same hosts, with nothing to carry."""
-        return Broker((), {host: Node(host, None, None, ()) for host in self.nodes})
+        """The same hosts, each of them to carry nothing."""
+        return Broker(
+            (), {host: Node(host, None, None, (), is_cleared=True) for host in self.nodes}
+        )
 
 
 def ends(tunnel: Tunnel) -> tuple[End, End]:
@@ -204,7 +220,7 @@ def ends(tunnel: Tunnel) -> tuple[End, End]:
         host=tunnel.server.host,
         peer_host=tunnel.client,
         interface=tunnel.server_interface,
-        local=tunnel.server.ipv4,
+        local=tunnel.server.local_ipv4,
         remote=tunnel.client_ipv4,
         address=tunnel.server_ipv6,
         peer=tunnel.client_ipv6,

@@ -4,6 +4,7 @@ The description of a field is what an error says is accepted there.
 """
 
 import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
@@ -22,7 +23,17 @@ DEFAULT_PROBE_ADDRESS = "2001:4860:4860::8888"
 RESERVED_INTERFACES = frozenset({"sit0", "lo", "all", "default"})
 
 
+# What a person may write instead of its text; an interface of `ipaddress` is one of its addresses.
+_OBJECTS = (IPAddress, IPNetwork, IPv4Address, IPv4Network, IPv6Address, IPv6Network)
+
+
+def text(value: object) -> object:
+    """An address or prefix of netaddr or `ipaddress` in text; anything else as it is."""
+    return str(value) if isinstance(value, _OBJECTS) else value
+
+
 def _ipv4(value: object) -> IPAddress:
+    value = text(value)
     # netaddr, like inet_aton, would read "10.1" and "010.0.0.1" as addresses.
     if not isinstance(value, str) or not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){3}", value):
         raise ValueError
@@ -42,6 +53,7 @@ def _ipv4(value: object) -> IPAddress:
 
 
 def _ipv6(value: object) -> IPAddress:
+    value = text(value)
     if not isinstance(value, str) or "/" in value or "%" in value:
         raise ValueError
     try:
@@ -65,6 +77,7 @@ def _is_ipv6_unicast(address: IPAddress) -> bool:
 
 def _ipv6_network(value: object) -> IPNetwork:
     """An address with its prefix length."""
+    value = text(value)
     if not isinstance(value, str) or "/" not in value or "%" in value:
         raise ValueError
     try:
@@ -168,6 +181,9 @@ class WrittenServer(Written):
     """What a person writes under `tunnel_server`."""
 
     ipv4: Ipv4 = Field(description="the IPv4 address that clients connect to, like '198.51.100.10'")
+    local_ipv4: Ipv4 | None = Field(
+        None, description="the server's own IPv4 address behind 1:1 NAT, like '192.0.2.10'"
+    )
     prefix: Prefix | None = Field(
         None,
         description="an IPv6 prefix from /16 to /126 without host bits, like '2001:db8:1::/64'",

@@ -19,6 +19,8 @@ from tasks.host.rules import REJECTIONS, Rule
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
 FOLDER = "culvert"
+# What a run leaves of others' complaints, until the next one or the next boot.
+WARNINGS = "/run/culvert-warnings"
 
 # Where people set up a tunnel by hand, whatever their network manager.
 PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
@@ -121,10 +123,20 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a folder, or the one where it would be made, has room for: `free` is in KiB."""
+
+    is_writable: bool
+    free: int
+
+
+@dataclass(frozen=True)
 class HostState:
     """What Culvert reads of a host before it decides anything."""
 
     uid: int = 0
+    # What no other running system has; empty where it couldn't be read.
+    machine: str = ""
     # Files of Culvert's that the SSH user can't read, by path.
     unreadable: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
@@ -151,6 +163,16 @@ class HostState:
     radvd_interfaces: frozenset[str] = frozenset()
     # The kernel's sit driver can be unloaded.
     sit_is_module: bool = False
+    # What loading it would do where it isn't loaded, in the words of modprobe and its files.
+    sit_loading: tuple[str, ...] = ()
+    # Programs that a run needs and that aren't there.
+    missing_programs: tuple[str, ...] = ()
+    # Which `ping` it is, in its own words.
+    ping: str = ""
+    # Of each folder where files of Culvert may lie: whether root may write, and KiB that are free.
+    room: Mapping[str, Room] = field(default_factory=dict)
+    # What others' hooks had to say of the last run.
+    warnings: tuple[str, ...] = ()
     # Lines of other people's files that may speak of one of the host's tunnels.
     lines: tuple[Line, ...] = ()
 
@@ -176,6 +198,9 @@ section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 section uid; id -u
+# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
+# containers of a kernel share, but not their network.
+section machine; cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net
 ours() {
     find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
         2>/dev/null
@@ -219,6 +244,27 @@ if has radvd; then
         /etc/radvd.conf 2>/dev/null
 fi
 section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section sit-loading
+# By the alias that the kernel asks for, to which `blacklist` applies; without loading anything.
+if [ ! -e /sys/module/sit ]; then
+    cat /proc/sys/kernel/modules_disabled
+    modprobe --dry-run --verbose rtnl-link-sit 2>&1
+    grep -rHE '^[[:space:]]*(install|blacklist)[[:space:]]+(sit|tunnel4|ip_tunnel)([[:space:]]|$)' \
+        /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
+fi
+section programs
+for program in ip ping find tar base64 sed mktemp; do has $program || echo $program; done
+section ping; ping -V 2>&1
+section room
+there=
+for folder in @FOLDERS@; do
+    found=$folder
+    while [ ! -d "$found" ]; do found=${found%/*}; found=${found:-/}; done
+    if [ -w "$found" ]; then echo "$folder writable"; else echo "$folder read-only"; fi
+    there="$there $found"
+done
+df -Pk $there
+section warnings; cat @WARNINGS@ 2>/dev/null
 section lines
 grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
@@ -244,6 +290,7 @@ def script(
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
+        .replace("@WARNINGS@", WARNINGS)
         .replace("@REMOTES@", "\n".join(_outer(node)))
     )
 
@@ -299,6 +346,7 @@ def parse(output: str) -> HostState:
         outer = _outer_routes(sections["devices"])
         return HostState(
             uid=int(sections["uid"]),
+            machine=_machine(sections["machine"]),
             unreadable=tuple(sections["unreadable"].splitlines()),
             files=_files(sections["files"]),
             links={link.name: link for link in links},
@@ -327,6 +375,11 @@ def parse(output: str) -> HostState:
             has_radvd=sections["radvd"].startswith("installed"),
             radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
             sit_is_module=bool(sections["sit"]),
+            sit_loading=tuple(sections["sit-loading"].splitlines()),
+            missing_programs=tuple(sections["programs"].split()),
+            ping=sections["ping"].partition("\n")[0],
+            room=_room(sections["room"]),
+            warnings=tuple(sections["warnings"].splitlines()),
             lines=tuple(_lines(sections["lines"])),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
@@ -337,6 +390,11 @@ def _sections(output: str) -> dict[str, str]:
     # What a shell's start-up files print comes before the first mark.
     parts = re.split(rf"^{_MARK}(.+)$", output, flags=re.MULTILINE)
     return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _machine(text: str) -> str:
+    lines = text.splitlines()
+    return ", ".join(lines) if len(lines) == 2 else ""
 
 
 def _json_documents(text: str) -> list[Any]:
@@ -472,6 +530,23 @@ def _units(text: str) -> dict[str, Unit]:
         )
         for block in blocks
     }
+
+
+def _room(text: str) -> dict[str, Room]:
+    """A line for each folder, and then `df` of where it is or would be made, in the same order."""
+    folders, _, sizes = text.partition("\nFilesystem")
+    accesses = [line.split() for line in folders.splitlines()]
+    free = [int(line.split()[3]) for line in sizes.splitlines()[1:]]
+    if len(free) != len(accesses):
+        # `df` has nothing to say of some; that a disk is full is then found while files are staged.
+        free = [_UNKNOWN] * len(accesses)
+    return {
+        folder: Room(access == "writable", size)
+        for (folder, access), size in zip(accesses, free, strict=True)
+    }
+
+
+_UNKNOWN = 2**63
 
 
 def _lines(text: str) -> Iterable[Line]:

@@ -124,7 +124,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     there, kept = held(state), {*wanted(site)}
     for old in recorded(state):
         if old in there and old not in kept:
-            yield Step((f"-{old.line}",), (old.delete,))
+            yield Step((f"-{old.line}",), (old.delete,), undo=(old.add,))
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -133,4 +133,4 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     there = held(state)
     for new in wanted(site):
         if new not in there:
-            yield Step((f"+{new.line}",), (new.add,))
+            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,))

@@ -40,6 +40,11 @@ def creation(end: End) -> Iterable[str]:
         yield f"ip -6 route add {_route(destination, end)}"
 
 
+def is_made(end: End) -> str:
+    """A command that fails where a new tunnel isn't up with its address."""
+    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep ."
+
+
 def mending(end: End, state: HostState) -> Iterable[Step]:
     """What a running tunnel lacks, changed in place: no packet is lost. Stale routes go before."""
     link = state.links[end.interface]

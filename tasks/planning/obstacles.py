@@ -1,11 +1,14 @@
 """Pure: what stands in the way on a host, found before anything is changed there."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable
 
 from netaddr import IPNetwork
 
 from tasks.declared.model import End, Node
 from tasks.host import rules
+from tasks.host.changes import Changes
 from tasks.host.rules import Packet
 from tasks.host.state import MAIN, HostState, Link
 from tasks.parts import additions
@@ -24,6 +27,74 @@ def of_user(state: HostState) -> Iterable[str]:
     """Whether the SSH user may change anything."""
     if state.uid != 0:
         yield f"the SSH user is not root (uid {state.uid}): add `--sudo`, or connect as root"
+
+
+def of_programs(state: HostState) -> Iterable[str]:
+    """What a run and its proof start on the host, and isn't there."""
+    for program in state.missing_programs:
+        package = _PACKAGES.get(program, program)
+        yield f"`{program}` isn't there: install {package}"
+    if state.ping and "iputils" not in state.ping:
+        yield (
+            "`ping` is another one than the proof needs, it says of itself "
+            f"{state.ping!r}: install iputils-ping"
+        )
+
+
+_PACKAGES = {
+    "ip": "iproute2",
+    "ping": "iputils-ping",
+    "find": "findutils",
+    "base64": "coreutils",
+    "mktemp": "coreutils",
+}
+
+
+def of_module(node: Node, state: HostState) -> Iterable[str]:
+    """Whether the kernel's sit driver is there, or would be loaded when a tunnel is made."""
+    if not node.ends or not state.sit_loading:
+        return
+    disabled, *said = state.sit_loading
+    files = [line.replace(":", ": ", 1) for line in said if line.startswith("/")]
+    commands = [line.strip() for line in said if re.match(r"(?:insmod|install) ", line)]
+    blocks = [line for line in commands if re.fullmatch(r"install \S*\b(?:false|true)", line)]
+    if disabled == "1":
+        yield (
+            "the kernel has no sit driver loaded, and loads no module any more "
+            "(kernel.modules_disabled is 1): name `sit` in /etc/modules-load.d, and reboot"
+        )
+    elif blocks or (files and not commands):
+        named = "; ".join(files or blocks)
+        yield f"the kernel is told not to load its sit driver: {named}: take that out"
+    elif not commands:
+        why = said[0].removeprefix("modprobe: ") if said else "modprobe says nothing"
+        yield (
+            f"the kernel has no sit driver, which every tunnel needs ({why}): in a container, load "
+            "it on its host; after an upgrade of the kernel, reboot; else boot Debian's own kernel"
+        )
+
+
+def of_room(changes: Changes, state: HostState) -> Iterable[str]:
+    """Whether what is to be written can be."""
+    needed: dict[str, int] = defaultdict(int)
+    for change in changes.files:
+        place = max((f for f in state.room if _is_below(change.path, f)), key=len, default="")
+        size = len(change.after.text) // 1024 if change.after else 0
+        needed[place] += (1 + size // _BLOCK) * _BLOCK
+    for folder, size in needed.items():
+        room = state.room.get(folder)
+        if room and not room.is_writable:
+            yield f"{folder} is read-only: mount it read-write, or keep the host out of the run"
+        elif room and room.free < size:
+            yield f"{folder} has {room.free} KiB free, and {size} KiB are needed: make room there"
+
+
+_BLOCK = 4
+"""In KiB, what a file takes at least."""
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/")
 
 
 def of_kernel(state: HostState) -> Iterable[str]:
@@ -70,8 +141,8 @@ def _of_ends(node: Node, state: HostState) -> Iterable[str]:
             if _has_endpoints(link, end):
                 yield (
                     f"interface {link.name} is a tunnel from {end.local} to {end.remote} already, "
-                    "which Culvert didn't make, and the kernel allows one: remove it, with all "
-                    f"that is on it (`ip link delete {link.name}`)"
+                    "and the kernel allows one: remove it, with all that is on it "
+                    f"(`ip link delete {link.name}`)"
                 )
             else:
                 yield (
@@ -126,7 +197,10 @@ def _missing_local(end: End, state: HostState) -> str:
     if end.is_client:
         way_out = "where NAT hides the client, `local_ipv4` names its own address"
     else:
-        way_out = "`tunnel_server.ipv4` must be the host's own"
+        way_out = (
+            "`tunnel_server.ipv4` must be the host's own; where NAT translates its address one to "
+            "one, `local_ipv4` names its own"
+        )
     return f"{end.local} is on none of its interfaces (it has {found or 'no IPv4'}): {way_out}"
 
 

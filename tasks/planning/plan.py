@@ -26,13 +26,14 @@ class Plan:
 
 
 def plan(node: Node, state: HostState) -> Plan:
-    """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
+    """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
     Raises ObstacleError where something on the host stands in the way.
     """
     if node.is_declared:
         _stop(obstacles.of_user(state))
-        _stop(obstacles.of_kernel(state))
+        _stop(obstacles.of_programs(state))
+        _stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
         hand_made = [*by_hand.obstacles(node, state)]
         found = [*hand_made, *obstacles.of_node(node, state)]
         try:
@@ -47,8 +48,10 @@ def plan(node: Node, state: HostState) -> Plan:
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
-        site, grounds = Site(node), "nothing is declared for it"
-    return Plan(site, grounds, _changes(site, state), tuple(warnings.warnings(site, state)))
+        site, grounds = Site(node), "it is to carry nothing"
+    changes = _changes(site, state)
+    _stop(obstacles.of_room(changes, state))
+    return Plan(site, grounds, changes, tuple(warnings.warnings(site, state)))
 
 
 def _stop(sentences: Iterable[str]) -> None:

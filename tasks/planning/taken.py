@@ -222,13 +222,14 @@ def _of_lan(lan: Lan, end: End, uses: Iterable[Use], state: HostState) -> Iterab
 
 
 def _already(uses: Collection[Use], state: HostState, way_out: str) -> str:
+    clauses = " and ".join(use.clause for use in uses)
     them = "it" if len(uses) == 1 else "them"
     if state.files and additions.FILE not in state.files:
-        whose = f"{additions.FILE}, which would say whether Culvert put {them} there, is missing"
-    else:
-        whose = f"Culvert didn't put {them} there"
-    clauses = " and ".join(use.clause for use in uses)
-    return f"{clauses} already, and {whose}: remove {them}, or {way_out}"
+        return (
+            f"{clauses} already, and {additions.FILE}, which would say whether Culvert put {them} "
+            f"there, is missing: remove {them}, or {way_out}"
+        )
+    return f"{clauses} already, and Culvert didn't put {them} there: remove {them}, or {way_out}"
 
 
 # --- The default route -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """pyinfra, which carries and decides nothing.
 
 before      the inventory is checked before any host is connected to
+connection  what paramiko leaves undone
 facts       the state of a host, in one command
 survey      every host of a run, read and planned once
 operations  converge, barrier, verify

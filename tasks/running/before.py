@@ -7,7 +7,7 @@ from typing import Any
 from pyinfra.api.state import State
 from pyinfra.context import ctx_state
 
-from tasks.declared.declaration import DeclarationError
+from tasks.declared.mistakes import DeclarationError
 from tasks.running.survey import declared
 
 

@@ -1,13 +1,15 @@
 """What an inventory may say, and what a person reads where it may not."""
 
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
 from hypothesis import given
-from netaddr import IPAddress, IPSet
+from netaddr import IPAddress, IPNetwork, IPSet
 
-from tasks.declared.declaration import DeclarationError, read
-from tasks.declared.model import ends
+from tasks.declared.declaration import read
+from tasks.declared.mistakes import DeclarationError
+from tasks.declared.model import Tunnel, ends
 from tests.declared.declarations import Inventory, broken_inventories, inventories
 from tests.samples import CLIENT, INVENTORY, LAN, SERVER, broker
 
@@ -29,7 +31,7 @@ def with_tunnel(**changes: Any) -> dict[str, dict[str, Any]]:
 
 
 def routed(
-    prefixes: list[str], server: dict[str, Any] | None = None, **tunnel: Any
+    prefixes: list[Any], server: dict[str, Any] | None = None, **tunnel: Any
 ) -> dict[str, dict[str, Any]]:
     """Prefixes routed to the client, out of the server's."""
     pool = {"routed_prefixes": ["2001:db8:100::/40"], **(server or {})}
@@ -71,6 +73,26 @@ def test_behind_nat_the_client_has_its_own_local_address() -> None:
     assert str(server.remote) == "203.0.113.20"
 
 
+def test_behind_one_to_one_nat_the_server_has_its_own_local_address() -> None:
+    (tunnel,) = read(with_server(local_ipv4="192.0.2.10"), []).tunnels
+    server, client = ends(tunnel)
+    assert str(server.local) == "192.0.2.10"
+    assert str(client.remote) == "198.51.100.10"
+
+
+def test_hosts_behind_nats_of_their_own_may_have_the_same_local_address() -> None:
+    own = {"local_ipv4": "192.0.2.10"}
+    second = {**SERVER, **own, "ipv4": "198.51.100.20", "prefix": "2001:db8:2::/64"}
+    inventory = {
+        **with_server(**own),
+        "fra2": {"tunnel_server": second},
+        CLIENT_HOST: {"tunnel": {**CLIENT, **own}},
+        "web2": {"tunnel": {**CLIENT, **own, "server": "fra2"}},
+    }
+    nodes = read(inventory, []).nodes
+    assert {str(end.local) for node in nodes.values() for end in node.ends} == {"192.0.2.10"}
+
+
 def test_named_addresses_stand_in_for_a_number() -> None:
     inventory = without("number")
     inventory[CLIENT_HOST]["tunnel"] |= {
@@ -82,6 +104,45 @@ def test_named_addresses_stand_in_for_a_number() -> None:
         "2001:db8:1::20",
         "2001:db8:1::21",
     )
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "prefix", "interface"),
+    [
+        (IPv4Address, IPv6Address, IPv6Network, IPv6Interface),
+        (IPAddress, IPAddress, IPNetwork, IPNetwork),
+    ],
+)
+def test_addresses_and_prefixes_may_be_objects(
+    ipv4: type, ipv6: type, prefix: type, interface: type
+) -> None:
+    def tunnels(ipv4: type, ipv6: type, prefix: type, interface: type) -> tuple[Tunnel, ...]:
+        inventory = routed(
+            [prefix("2001:db8:100::/48")],
+            server={
+                "ipv4": ipv4("198.51.100.10"),
+                "prefix": prefix("2001:db8:1::/64"),
+                "routed_prefixes": (prefix("2001:db8:100::/40"),),
+                "probe_address": ipv6("2001:db8:ffff::1"),
+            },
+            ipv4=ipv4("203.0.113.20"),
+            local_ipv4=ipv4("192.0.2.20"),
+            number=None,
+            server_ipv6=ipv6("2001:db8:1::2"),
+            client_ipv6=ipv6("2001:db8:1::3"),
+            lan={**LAN, "address": interface(LAN["address"])},
+        )
+        return read(inventory, []).tunnels
+
+    assert tunnels(ipv4, ipv6, prefix, interface) == tunnels(str, str, str, str)
+
+
+@pytest.mark.parametrize("nothing", [[], ()])
+def test_an_empty_list_of_tunnels_says_that_a_host_is_to_carry_nothing(nothing: object) -> None:
+    nodes = read({**INVENTORY, CLIENT_HOST: {"tunnel": nothing}, "db1": {}}, []).nodes
+    told = [(node.is_declared, node.is_cleared, node.is_told) for node in nodes.values()]
+    assert told == [(True, False, True), (False, True, True), (False, False, False)]
+    assert read({CLIENT_HOST: {"tunnel": nothing}}, []).tunnels == ()
 
 
 def test_a_routed_prefix_is_not_proxied() -> None:
@@ -176,6 +237,25 @@ ONE_MISTAKE = [
         "web1.example.net: tunnel.ipv4 = '198.51.100.10': that is fra1.example.net's own",
     ),
     (
+        {
+            **with_server(local_ipv4="192.0.2.10"),
+            CLIENT_HOST: {"tunnel": {**CLIENT, "ipv4": "192.0.2.10"}},
+        },
+        "web1.example.net: tunnel.ipv4 = '192.0.2.10': that is fra1.example.net's own",
+    ),
+    (
+        with_server(local_ipv4="10.1"),
+        "fra1.example.net: tunnel_server.local_ipv4 = '10.1': expected the server's own IPv4 "
+        "address behind 1:1 NAT, like '192.0.2.10'",
+    ),
+    (
+        {
+            **with_server(local_ipv4="192.0.2.10"),
+            "fra2": {"tunnel_server": {**SERVER, "local_ipv4": "192.0.2.11"}},
+        },
+        "fra2: tunnel_server.ipv4 = '198.51.100.10': also in fra1.example.net: tunnel_server.ipv4",
+    ),
+    (
         with_server(prefix="2001:db8:1::1/64"),
         "fra1.example.net: tunnel_server.prefix = '2001:db8:1::1/64': expected an IPv6 prefix from "
         "/16 to /126 without host bits, like '2001:db8:1::/64'",
@@ -207,12 +287,6 @@ ONE_MISTAKE = [
         with_tunnel(interface="sit/../0"),
         "web1.example.net: tunnel.interface = 'sit/../0': expected an interface name of at most "
         "15 letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
-    ),
-    (
-        {SERVER_HOST: INVENTORY[SERVER_HOST], "wordpress-eu-1.example.net": {"tunnel": CLIENT}},
-        "wordpress-eu-1.example.net: tunnel.server_interface = 'sit-wordpress-eu-1': the default, "
-        "made of the host's name, can't be used; set it to an interface name of at most 15 "
-        "letters, digits, '-' and '_', not digits alone, none of all, default, lo, sit0",
     ),
     (
         with_tunnel(nubmer=1),
@@ -266,6 +340,24 @@ ONE_MISTAKE = [
         },
         "db1: tunnel.server_interface = 'sit-web1': also in web1.example.net: "
         "tunnel.server_interface",
+    ),
+    (
+        {
+            **INVENTORY,
+            "web1.example.org": {"tunnel": {**CLIENT, "ipv4": "203.0.113.21", "number": 2}},
+        },
+        "web1.example.org: tunnel.server_interface = 'sit-web1': also in web1.example.net: "
+        "tunnel.server_interface; made of the host's name: set another",
+    ),
+    (
+        with_tunnel(ipv4=IPv4Interface("203.0.113.20/25")),
+        "web1.example.net: tunnel.ipv4 = '203.0.113.20/25': expected the client's IPv4 address as "
+        "the server sees it, like '203.0.113.20'",
+    ),
+    (
+        with_server(prefix=IPv6Interface("2001:db8:1::1/64")),
+        "fra1.example.net: tunnel_server.prefix = '2001:db8:1::1/64': expected an IPv6 prefix from "
+        "/16 to /126 without host bits, like '2001:db8:1::/64'",
     ),
     (
         with_server(routed_prefixes="2001:db8:100::/40"),
@@ -346,7 +438,11 @@ ONE_MISTAKE = [
         "web1.example.net: tunnel[1].local_ipv4 = '192.0.2.20': also in web1.example.net: "
         "tunnel[0].local_ipv4",
     ),
-    ({"a": {}}, "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"),
+    (
+        {"a": {}, "b": {"tunnel": None}},
+        "the inventory declares nothing: give a host `tunnel_server`, or `tunnel`, which may be [] "
+        "to have it cleaned",
+    ),
 ]
 
 
@@ -518,7 +614,7 @@ def test_whatever_is_valid_makes_ends_that_mirror_each_other(inventory: Inventor
         server, client = ends(tunnel)
         assert (server.host, server.peer_host) == (client.peer_host, client.host)
         assert (server.address, server.peer) == (client.peer, client.address)
-        assert server.local == client.remote == tunnel.server.ipv4
+        assert (server.local, client.remote) == (tunnel.server.local_ipv4, tunnel.server.ipv4)
         assert (server.remote, client.local) == (tunnel.client_ipv4, tunnel.local_ipv4)
         assert server.connected == client.connected
         assert (server.mtu, server.ttl) == (client.mtu, client.ttl)

@@ -18,6 +18,7 @@ from tasks.host.state import (
     File,
     Line,
     Link,
+    Room,
     Route,
     Unit,
     UnreadableStateError,
@@ -30,6 +31,10 @@ ANSWER = """Welcome! It is @@ culvert day.
 
 @@ culvert uid
 0
+
+@@ culvert machine
+5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e
+net:[4026531840]
 
 @@ culvert unreadable
 /etc/netplan/60-culvert-sit-old.yaml
@@ -113,6 +118,27 @@ eth5
 @@ culvert sit
 0
 
+@@ culvert sit-loading
+0
+modprobe: FATAL: Module rtnl-link-sit not found in directory /lib/modules/6.1.0
+
+@@ culvert programs
+ping
+
+@@ culvert ping
+ping from iputils 20221126
+libcap: yes
+
+@@ culvert room
+/etc/netplan writable
+/var/lib/culvert read-only
+Filesystem     1024-blocks   Used Available Capacity Mounted on
+/dev/vda           2022400 418100   1483060      22% /
+tmpfs                57348    776     56572       2% /var
+
+@@ culvert warnings
+ifup --force sit-web1 ended with status 1: run-parts: /etc/network/if-up.d/mine
+
 @@ culvert lines
 /etc/rc.local:3:ip link add sit-web1: x
 
@@ -134,6 +160,7 @@ def answer(tmp_path: Path) -> str:
 def test_everything_is_read(answer: str) -> None:
     found = state.parse(answer)
     assert found.uid == 0
+    assert found.machine == "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e, net:[4026531840]"
     assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
     assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {
@@ -193,6 +220,22 @@ def test_everything_is_read(answer: str) -> None:
     assert found.radvd_interfaces == {"eth5"}
     assert found.lines == (Line("/etc/rc.local", 3, "ip link add sit-web1: x"),)
     assert found.sit_is_module
+    assert found.sit_loading == (
+        "0",
+        "modprobe: FATAL: Module rtnl-link-sit not found in directory /lib/modules/6.1.0",
+    )
+    assert found.missing_programs == ("ping",)
+    assert found.ping == "ping from iputils 20221126"
+    assert found.room == {
+        "/etc/netplan": Room(is_writable=True, free=1483060),
+        "/var/lib/culvert": Room(is_writable=False, free=56572),
+    }
+    (warning,) = found.warnings
+    assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
+
+
+def test_half_of_what_tells_machines_apart_tells_nothing(answer: str) -> None:
+    assert state.parse(answer.replace("net:[4026531840]\n", "")).machine == ""
 
 
 def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:

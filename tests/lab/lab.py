@@ -325,6 +325,6 @@ def _wait_for_neighbours(each: LabMachine, topology: Topology) -> None:
     if each.machine not in topology.hosts:
         return
     for name in topology.names:
-        each.wait_for(f"ping -4 -c 1 -W 2 {topology.ipv4_of(name)}", 120)
+        each.wait_for(f"ping -4 -c 1 -W 2 {topology.ipv4_of(name).public}", 120)
     if any(address.version == 6 for card in each.machine.cards for address in card.addresses):
         each.wait_for(f"ping -6 -c 1 -W 2 {FAR_ADDRESS}", 60)

@@ -105,9 +105,8 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         with_links(
             sit("he-ipv6", local=IPAddress("203.0.113.20"), remote=IPAddress("198.51.100.10"))
         ),
-        "interface he-ipv6 is a tunnel from 203.0.113.20 to 198.51.100.10 already, which Culvert "
-        "didn't make, and the kernel allows one: remove it, with all that is on it (`ip link "
-        "delete he-ipv6`)",
+        "interface he-ipv6 is a tunnel from 203.0.113.20 to 198.51.100.10 already, and the kernel "
+        "allows one: remove it, with all that is on it (`ip link delete he-ipv6`)",
     ),
     (
         "ifupdown",
@@ -115,6 +114,16 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         lambda state: with_links(replace(state.links["eth0"], addresses=("192.0.2.20/24",)))(state),
         "203.0.113.20 is on none of its interfaces (it has 192.0.2.20): where NAT hides the "
         "client, `local_ipv4` names its own address",
+    ),
+    (
+        "netplan",
+        "server",
+        lambda state: with_links(
+            replace(state.links["eth0"], addresses=("192.0.2.10/24", "2001:db8:1::1/64"))
+        )(state),
+        "198.51.100.10 is on none of its interfaces (it has 192.0.2.10): `tunnel_server.ipv4` must "
+        "be the host's own; where NAT translates its address one to one, `local_ipv4` names its "
+        "own",
     ),
     (
         "ifupdown",

@@ -417,9 +417,8 @@ BY_HAND: list[Row] = [
         route default via 2001:db8:1::2 dev he-ipv6
         """,
         [
-            "interface he-ipv6 is a tunnel from 203.0.113.20 to 198.51.100.10 already, which "
-            "Culvert didn't make, and the kernel allows one: remove it, with all that is on it "
-            "(`ip link delete he-ipv6`)"
+            "interface he-ipv6 is a tunnel from 203.0.113.20 to 198.51.100.10 already, and "
+            "the kernel allows one: remove it, with all that is on it (`ip link delete he-ipv6`)"
         ],
     ),
     (
@@ -438,9 +437,8 @@ BY_HAND: list[Row] = [
             "203.0.113.20",
             "    /etc/rc.local, line 2, is in the way: ip -6 neigh add proxy 2001:db8:1::3 dev "
             "eth0",
-            "interface sit-web1 is a tunnel from 198.51.100.10 to 203.0.113.20 already, which "
-            "Culvert didn't make, and the kernel allows one: remove it, with all that is on it "
-            "(`ip link delete sit-web1`)",
+            "interface sit-web1 is a tunnel from 198.51.100.10 to 203.0.113.20 already, and "
+            "the kernel allows one: remove it, with all that is on it (`ip link delete sit-web1`)",
         ],
     ),
 ]
@@ -574,7 +572,7 @@ def test_the_record_is_there_before_what_it_tells_of() -> None:
     """A run that ends in between is mended by the next one: nothing is taken for a stranger's."""
     state = bare("ifupdown", "delegating-server")
     script = plan(node("delegating-server"), state).changes.script()
-    put = script.index(f"mv -f /var/lib/culvert/.added.new {additions.FILE}")
+    put = script.index(f"/.added.new {additions.FILE}\n")
     for line in additions.wanted(plan(node("delegating-server"), state).site):
         assert put < script.index(f"\n{line.add}\n")
 

@@ -33,7 +33,10 @@ Start = Callable[..., Recorded]
 @pytest.fixture
 def run(tmp_path: Path) -> Start:
     def run(
-        *arguments: str, server: dict[str, Any] | None = None, client: dict[str, Any] | None = None
+        *arguments: str,
+        server: dict[str, Any] | None = None,
+        client: dict[str, Any] | None = None,
+        others: dict[str, dict[str, Any]] | None = None,
     ) -> Recorded:
         fast = {"fake_delay": 0, "fake_delay_jitter": 0}
         tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1"}
@@ -43,6 +46,7 @@ def run(tmp_path: Path) -> Start:
         ]
         hosts[0][1].update(server or {})
         hosts[1][1].update(client or {})
+        hosts += [(name, {**fast, **data}) for name, data in (others or {}).items()]
         program = (sys.executable, "-m", "tests.running.recorder", str(tmp_path / "log"))
         done = runs.run(tmp_path, hosts, *(arguments or ("deploy.py", "-y")), program=program)
         execs = json.loads((tmp_path / "log").read_text())
@@ -51,11 +55,11 @@ def run(tmp_path: Path) -> Start:
     return run
 
 
-def test_a_dry_run_costs_one_exec_on_each_host(run: Start) -> None:
-    done = run("deploy.py", "--dry", "--diff")
+def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
+    done = run("deploy.py", "--dry", "--diff", server={"is_deployed": True})
     assert done.status == 0
     assert done.on(SERVER_HOST) == ["read"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
@@ -69,10 +73,19 @@ def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Sta
     assert done.output.count("nothing to change (") == 2
 
 
-def test_a_run_that_changes_a_host_costs_four_execs(run: Start) -> None:
+def test_a_run_that_changes_a_host_costs_five_execs(run: Start) -> None:
     done = run()
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
-    assert done.on(CLIENT_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse", "change", "read", "verify"]
+
+
+def test_files_that_a_manager_would_refuse_are_found_before_any_host_is_changed(run: Start) -> None:
+    done = run(client={"refuses": "rehearse"})
+    assert done.status == 1
+    assert f"[{CLIENT_HOST}]     netplan: no such key\n" in done.output
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
+    order = [tuple(each) for each in done.execs]
+    assert order.index((CLIENT_HOST, "rehearse")) < order.index((SERVER_HOST, "change"))
 
 
 def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> None:
@@ -98,21 +111,21 @@ def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
     assert done.status == 1
     assert "there is no interface eth9" in done.output
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
     done = run(server={"breaks": "change"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
 
 def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
     assert done.on(CLIENT_HOST) == ["read"]
 
 
@@ -144,7 +157,7 @@ def test_drift_is_shown_and_fails(run: Start) -> None:
     assert done.status == 1
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert f"+++ {SERVER_HOST}" not in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 @pytest.mark.parametrize("mode", ["-y", "--dry"])
@@ -179,9 +192,73 @@ def test_a_removal_limited_to_one_end_says_so(run: Start) -> None:
     assert done.on(CLIENT_HOST) == []
 
 
-def test_a_host_that_is_no_longer_declared_is_cleaned(run: Start) -> None:
-    once_a_client = {"is_deployed": True, "tunnel": None}
+def test_a_host_that_is_to_carry_nothing_is_cleaned(run: Start) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": []}
     done = run("deploy.py", "-y", "--diff", "--limit", CLIENT_HOST, client=once_a_client)
     assert done.status == 0, done.output
+    assert "CULVERT IS TAKEN OFF THIS HOST" in done.output
     assert f"--- {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6" in done.output
     assert done.on(CLIENT_HOST) == ["read", "change", "read"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("deploy.py", "-y"), ("deploy.py", "--dry"), ("tasks.drift.drift", "-y")]
+)
+def test_a_host_that_nothing_is_said_of_is_left_alone_and_what_it_carries_is_told(
+    run: Start, arguments: tuple[str, ...]
+) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": None}
+    done = run(*arguments, "--limit", CLIENT_HOST, client=once_a_client)
+    assert done.status == 0, done.output
+    assert done.on(CLIENT_HOST) == ["read"]
+    assert "CULVERT IS ON THIS HOST (sit-ipv6; files: 1), and nothing is declared" in done.output
+
+
+def test_a_task_cleans_a_host_that_nothing_is_said_of(run: Start) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": None}
+    done = run("tasks.remove.remove", "-y", client=once_a_client)
+    assert done.status == 0, done.output
+    assert done.on(CLIENT_HOST) == ["read", "change", "read"]
+
+
+def test_a_host_that_nothing_is_said_of_may_be_unreadable(run: Start) -> None:
+    others = {"@fake/mail1": {"breaks": "read", "sample": "netplan client"}}
+    done = run(others=others)
+    assert done.status == 0, done.output
+    assert "nothing is declared for it, and it can't be read: a command failed" in done.output
+
+
+SECOND_NAME = {"sample": "ifupdown client", "machine": CLIENT_HOST, "is_deployed": True}
+
+
+def test_a_second_name_of_a_machine_that_declares_nothing_is_left_alone(run: Start) -> None:
+    done = run(client={"is_deployed": True}, others={"@fake/alias": SECOND_NAME})
+    assert done.status == 0, done.output
+    assert done.on("@fake/alias") == ["read"]
+    assert f"the same machine as {CLIENT_HOST}, and declares nothing itself" in done.output
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        [],
+        {**CLIENT, "server": SERVER_HOST, "ipv4": "203.0.113.21", "number": 2},
+    ],
+)
+def test_two_names_of_one_machine_that_both_declare_are_a_mistake(
+    run: Start, second: object
+) -> None:
+    done = run("deploy.py", "--dry", others={"@fake/alias": {**SECOND_NAME, "tunnel": second}})
+    assert done.status == 1
+    assert done.output.count(f"{CLIENT_HOST} and @fake/alias are one machine") == 2
+
+
+def test_a_removal_goes_over_a_machine_of_two_names_once(run: Start) -> None:
+    done = run(
+        "tasks.remove.remove",
+        "-y",
+        client={"is_deployed": True},
+        others={"@fake/alias": SECOND_NAME},
+    )
+    assert done.status == 0, done.output
+    assert (done.on(CLIENT_HOST), done.on("@fake/alias")) == (["read", "change", "read"], ["read"])

@@ -70,7 +70,7 @@ def verify() -> Commands:
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
     if failures := [result.sentence for result in results if not result.is_met]:
-        yield _failure(failures)
+        yield _failure([*failures, *proof.explanations(site, results)])
 
 
 def _lost(names: Iterable[str]) -> str | None:

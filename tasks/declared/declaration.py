@@ -24,6 +24,7 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
     prefixes.find(entries, mistakes)
     mistakes.stop()
     tunnels = tuple(entry.tunnel for entry in entries.tunnels)
+    numbered = frozenset(tunnel.server_ipv6 for tunnel in tunnels)
     sides = [end for tunnel in tunnels for end in ends(tunnel)]
     nodes = {
         host: Node(
@@ -31,6 +32,7 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
             manager=entries.chosen_managers.get(host),
             server=entries.servers.get(host),
             ends=tuple(end for end in sides if end.host == host),
+            numbered=numbered,
             is_cleared=_is_empty_list(data.get("tunnel")),
         )
         for host, data in inventory.items()

@@ -26,6 +26,11 @@ class Server:
     external_interface: str | None
     probe_address: IPAddress
 
+    @property
+    def prefixes(self) -> tuple[IPNetwork, ...]:
+        """All that its tunnels get addresses and prefixes from."""
+        return (*([self.prefix] if self.prefix is not None else []), *self.routed_prefixes)
+
 
 @dataclass(frozen=True)
 class Lan:
@@ -119,6 +124,8 @@ class Node:
     manager: str | None
     server: Server | None
     ends: tuple[End, ...]
+    numbered: frozenset[IPAddress] = frozenset()
+    """The server's address of every tunnel of the inventory, so that a free number can be named."""
     is_cleared: bool = False
 
     @property
@@ -144,6 +151,12 @@ class Node:
     def upstreams(self) -> tuple[End, ...]:
         """The ends on which this host is the client."""
         return tuple(end for end in self.ends if end.is_client)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """This host as a server, and those of which it is a client."""
+        own = [self.server] if self.server is not None else []
+        return tuple(dict.fromkeys([*own, *(end.tunnel.server for end in self.upstreams)]))
 
     @property
     def lans(self) -> tuple[Lan, ...]:

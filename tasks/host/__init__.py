@@ -1,5 +1,6 @@
 """Pure: what a host is now, and what is done to one.
 
+rules     policy routing: which rules a packet meets
 state     the script that asks a host, and what its answer means
 boot      which settings of the kernel the next boot would make of what is there
 failures  why a command failed there, and what to do

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from netaddr import IPAddress
+from netaddr import IPAddress, IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
+from tasks.host import rules
+from tasks.host.rules import REJECTIONS, Rule
 
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
@@ -26,7 +28,13 @@ PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
-_PROTOCOLS = ("kernel", "boot", "static")
+MAIN, LOCAL = "main", "local"
+SET_PROTOCOLS = ("boot", "static")
+"""What a route has that a person or a network manager set."""
+
+_PROTOCOLS = ("kernel", *SET_PROTOCOLS)
+# Whoever uses an address of it may use any other one.
+_NEIGHBOURHOOD = 64
 
 # Of a unit: what it is, and which others have it started.
 _PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
@@ -68,7 +76,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the main IPv6 table; `destination` is `default` or a prefix."""
+    """An IPv6 route; `destination` is `default` or a prefix."""
 
     destination: str
     gateway: str | None
@@ -76,6 +84,20 @@ class Route:
     protocol: str
     metric: int
     type: str = "unicast"
+
+    def __str__(self) -> str:
+        kind = "" if self.type == "unicast" else f"{self.type} "
+        via = f" via {self.gateway}" if self.gateway else ""
+        return f"{kind}{self.destination}{via} dev {self.device}"
+
+    @cached_property
+    def network(self) -> IPNetwork:
+        return IPNetwork("::/0" if self.destination == "default" else self.destination)
+
+    @property
+    def is_rejection(self) -> bool:
+        """Whether it leads nowhere, as does one to `lo` (ip6_route_info_create)."""
+        return self.type in REJECTIONS or (self.type, self.device) == ("unicast", "lo")
 
 
 @dataclass(frozen=True)
@@ -126,10 +148,15 @@ class HostState:
     unreadable: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
+    # Of the main table; of the others, by their names, what has to do with a node's prefixes.
     routes: tuple[Route, ...] = ()
+    tables: Mapping[str, tuple[Route, ...]] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    ipv4_rules: tuple[Rule, ...] = ()
     proxies: frozenset[tuple[IPAddress, str]] = frozenset()
-    # Device of the route to an IPv4 address.
+    # Device of the route to an IPv4 address, and its table where that isn't the main one.
     ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
+    ipv4_tables: Mapping[IPAddress, str] = field(default_factory=dict)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
     # What sets sysctls at boot, by path: the lines that are no comments. A mask has none.
@@ -168,8 +195,8 @@ class HostState:
         }
 
     def default_routes(self) -> list[Route]:
-        """IPv6 default routes, the preferred first."""
-        routes = [route for route in self.routes if route.destination == "default"]
+        """IPv6 default routes that lead somewhere, the preferred first."""
+        routes = [r for r in self.routes if r.destination == "default" and not r.is_rejection]
         return sorted(routes, key=lambda route: route.metric)
 
 
@@ -193,17 +220,24 @@ ours -print0 |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
 section default-routes; ip -6 -json route show default
-# Not a routing daemon's, of which there may be very many.
+# Not all of a routing daemon's, of which there may be very many.
 for protocol in @PROTOCOLS@; do
     section "routes $protocol"; ip -6 -json route show proto "$protocol"
 done
+section routes; ip -6 -json -force -batch - 2>/dev/null <<'END'
+@AROUND@
+END
+section rules; ip -6 rule show 2>/dev/null
+section ipv4-rules; ip -4 rule show 2>/dev/null
 section proxies; ip -6 -json neighbour show proxy
-section devices
-for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
+section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
+@REMOTES@
+END
 section sysctls
 grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
     /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
-    /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
+    /proc/sys/net/ipv6/neigh/*/proxy_delay \
+    /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null
 section ufw
 ufw=$(grep -hE '^[[:space:]]*(ENABLED|IPT_SYSCTL)=' /etc/default/ufw /etc/ufw/ufw.conf 2>/dev/null)
 echo "$ufw"
@@ -261,21 +295,46 @@ def script(
     `folders` are all those where files of Culvert may lie, `places` those where people set up a
     tunnel by hand.
     """
-    remotes = sorted({end.remote for end in node.upstreams})
     asked = (f"section '{_ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(folders))
         .replace("@QUESTIONS@", "\n".join(asked))
         .replace("@PLACES@", " ".join(places))
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
+        .replace("@AROUND@", "\n".join(_around(node)))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
         .replace("@PROPERTIES@", ",".join((*_PROPERTIES, *_ASKING)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
-        .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
+        .replace("@REMOTES@", "\n".join(_outer(node)))
     )
+
+
+def _around(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes that are in, are or cover a prefix of the node's."""
+    prefixes = [prefix for server in node.servers for prefix in server.prefixes]
+    for end in node.ends:
+        prefixes += end.tunnel.routed_prefixes
+        if not any(end.address in prefix for prefix in end.tunnel.server.prefixes):
+            prefixes.append(IPNetwork(f"{end.address}/{_NEIGHBOURHOOD}").cidr)
+    # Each is one more look through all routes.
+    for prefix in cidr_merge(prefixes):
+        yield f"route show table all root {prefix}"
+        yield f"route show table all match {prefix}"
+    for probe in sorted({server.probe_address for server in node.servers}):
+        yield f"route show table all match {probe}"
+
+
+def _outer(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes of what carries the tunnels' packets."""
+    for end in node.ends:
+        # A policy rule may be for what has this source.
+        yield f"route get {end.remote} from {end.local}"
+    for remote in sorted({end.remote for end in node.upstreams}):
+        # Where the host doesn't have it.
+        yield f"route get {remote}"
 
 
 def _telling(node: Node) -> Iterable[str]:
@@ -301,6 +360,7 @@ def parse(output: str) -> HostState:
         raise UnreadableStateError("the script that reads the host didn't run to its end")
     try:
         links = _links(sections["addresses"])
+        outer = _outer_routes(sections["devices"])
         return HostState(
             uid=int(sections["uid"]),
             machine=_machine(sections["machine"]),
@@ -308,14 +368,18 @@ def parse(output: str) -> HostState:
             files=_files(sections["files"]),
             links={link.name: link for link in links},
             routes=tuple(_routes(sections)),
+            tables=_tables(sections),
+            rules=rules.parse(sections["rules"]),
+            ipv4_rules=rules.parse(sections["ipv4-rules"]),
             proxies=frozenset(
                 (IPAddress(entry["dst"]), entry["dev"])
                 for entry in _json_documents(sections["proxies"])
             ),
-            ipv4_devices={
-                IPAddress(route["dst"]): route["dev"]
-                for route in _json_documents(sections["devices"])
-                if "dev" in route
+            ipv4_devices={destination: route["dev"] for destination, route in outer.items()},
+            ipv4_tables={
+                destination: route["table"]
+                for destination, route in outer.items()
+                if "table" in route
             },
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
@@ -400,26 +464,49 @@ def _endpoint(value: str | None) -> IPAddress | None:
 
 
 def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
-    """Each route once: default routes were asked for twice."""
+    """Each route of the main table once: some were asked for twice."""
     # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
     found = [*_routes_of(sections["default-routes"], "boot")]
     for protocol in _PROTOCOLS:
         found += _routes_of(sections[f"routes {protocol}"], protocol)
-    return dict.fromkeys(found)
+    found += _routes_of(sections["routes"], "boot")
+    return dict.fromkeys(route for table, route in found if table == MAIN)
 
 
-def _routes_of(text: str, protocol: str) -> Iterable[Route]:
+def _tables(sections: Mapping[str, str]) -> dict[str, tuple[Route, ...]]:
+    """The routes of the other tables."""
+    found: dict[str, dict[Route, None]] = {}
+    for table, route in _routes_of(sections["routes"], "boot"):
+        if table != MAIN:
+            found.setdefault(table, {})[route] = None
+    return {table: tuple(routes) for table, routes in found.items()}
+
+
+def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
+    """Routes, each with the table that it is in."""
     for entry in _json_documents(text):
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
-            yield Route(
-                destination=entry["dst"],
-                gateway=hop.get("gateway"),
-                device=hop.get("dev", ""),
-                protocol=entry.get("protocol", protocol),
-                metric=entry.get("metric", 0),
-                type=entry.get("type", "unicast"),
+            yield (
+                entry.get("table", MAIN),
+                Route(
+                    destination=entry["dst"],
+                    gateway=hop.get("gateway"),
+                    device=hop.get("dev", ""),
+                    protocol=entry.get("protocol", protocol),
+                    metric=entry.get("metric", 0),
+                    type=entry.get("type", "unicast"),
+                ),
             )
+
+
+def _outer_routes(text: str) -> dict[IPAddress, Any]:
+    """By destination, the route of what carries a tunnel's packets: the first one that is told."""
+    found: dict[IPAddress, Any] = {}
+    for route in _json_documents(text):
+        if "dev" in route:
+            found.setdefault(IPAddress(route["dst"]), route)
+    return found
 
 
 def _sysctls(text: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from tasks.host.changes import Changes, FileChange
 from tasks.host.state import File, HostState
 from tasks.parts import FOLDERS, OWN_FOLDERS, PARTS
 from tasks.parts.part import Site
-from tasks.planning import by_hand, detection, obstacles
+from tasks.planning import by_hand, detection, obstacles, policy, taken, warnings
 from tasks.planning.obstacles import ObstacleError
 
 
@@ -22,6 +22,7 @@ class Plan:
     site: Site
     grounds: str
     changes: Changes
+    warnings: tuple[str, ...] = ()
     # What works, or would, and not after the next boot: sentences.
     lost_at_boot: tuple[str, ...] = ()
 
@@ -37,8 +38,16 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
         _stop(obstacles.of_user(state))
         _stop(obstacles.of_programs(state))
         _stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
-        _stop([*by_hand.obstacles(node, state), *obstacles.of_node(node, state)])
-        site, grounds = detection.find(node, state)
+        hand_made = [*by_hand.obstacles(node, state)]
+        found = [*hand_made, *obstacles.of_node(node, state)]
+        try:
+            site, grounds = detection.find(node, state)
+        except ObstacleError as error:
+            # That no way to the Internet is found may follow from what was.
+            raise ObstacleError(found or error.sentences) from error
+        found += taken.obstacles(site, state, entries_are_told=bool(hand_made))
+        found += policy.obstacles(site, state)
+        _stop(found)
         lost = tuple(sentence for part in PARTS for sentence in part.lost_at_boot(site, state))
         found = [sentence for part in PARTS for sentence in part.obstacles(site, state)]
         _stop(found if only_to_prove else [*found, *lost])
@@ -48,7 +57,7 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
         site, grounds = Site(node), "it is to carry nothing"
     changes = _changes(site, state)
     _stop(obstacles.of_room(changes, state))
-    return Plan(site, grounds, changes, lost)
+    return Plan(site, grounds, changes, tuple(warnings.warnings(site, state)), lost)
 
 
 def _stop(sentences: Iterable[str]) -> None:

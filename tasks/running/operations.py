@@ -71,6 +71,8 @@ def verify() -> Commands:
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
     failures = [result.sentence for result in results if not result.is_met]
+    if failures:
+        failures += proof.explanations(site, results)
     if failures := [*failures, *proof.losses(planned.lost_at_boot)]:
         yield _failure(failures)
 

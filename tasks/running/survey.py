@@ -152,6 +152,7 @@ def _report(found: Survey, state: State) -> None:
 
 
 def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
+    say_all(host, found.warnings, "yellow")
     if not found.changes:
         say(host, f"nothing to change ({found.grounds})", color="cyan")
         return

@@ -428,6 +428,8 @@ def test_a_client_keeps_the_routes_that_are_its_own_affair() -> None:
         interface = node(role).ends[0].interface
         extra = Route("2001:db8:77::/48", None, interface, "boot", 1024)
         assert running(replace(state, routes=(*state.routes, extra)), role) == routed
+        learned = replace(extra, protocol="bird")
+        assert running(replace(state, routes=(*state.routes, learned)), role) == []
 
 
 # Each pair of managers that have no file in common.

@@ -35,6 +35,7 @@ class Ifupdown:
     """
 
     name = "ifupdown"
+    ignoring_routers = "`accept_ra 0` in its `inet6` stanza"
     # The line of /etc/network/interfaces that this one understands in all its versions.
     source = f"source {FOLDER}/*"
     folders: tuple[str, ...] = (FOLDER,)

@@ -31,6 +31,7 @@ class Networkd:
     """
 
     name = "networkd"
+    ignoring_routers = "`IPv6AcceptRA=no` in the [Network] section of its file"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
     # Debian's networkd-dispatcher brings a routable.d, and no configured.d.
     own_folders = ("network/*.network.d", "networkd-dispatcher/configured.d")

@@ -33,6 +33,7 @@ class NetworkManager:
     """
 
     name = "networkmanager"
+    ignoring_routers = "`ipv6.never-default yes` in its connection"
     folders = (_FOLDER, _HOOKS)
     own_folders = ()
     places = folders

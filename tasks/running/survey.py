@@ -3,6 +3,7 @@
 What becomes of a client hangs on its server, so the hosts are looked at together.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
@@ -13,26 +14,17 @@ from gevent.lock import RLock
 from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
-from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 
-from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
 from tasks.host.state import HostState, UnreadableStateError
-from tasks.parts import managers
 from tasks.planning import machines
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
 from tasks.running import facts
-
-
-def declared(inventory: Inventory) -> Broker:
-    """The tunnels that an inventory declares. Raises DeclarationError with every mistake."""
-    return declaration.read(
-        {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
-    )
+from tasks.running.before import declared
 
 
 @dataclass
@@ -166,7 +158,8 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
         say(host, "CULVERT IS TAKEN OFF THIS HOST, with every tunnel of it", color="red")
     say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
-        click.echo(found.changes.diff())
+        # Standard output is pyinfra's alone where it prints JSON there.
+        click.echo(found.changes.diff(), err="--json" in sys.argv)
 
 
 def say_absent(host: Host, node: Node) -> set[str]:

@@ -1,58 +1,9 @@
 """A run from end to end on fake hosts: what it costs, what it says, how it ends."""
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from tests import runs
+from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
 from tests.samples import CLIENT, SERVER
-
-SERVER_HOST, CLIENT_HOST = "@fake/fra1.example.net", "@fake/web1.example.net"
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A run and its execs, each with its host and kind."""
-
-    status: int
-    output: str
-    execs: list[list[str]]
-
-    def on(self, host: str) -> list[str]:
-        return [kind for name, kind in self.execs if name == host and kind != "connect"]
-
-
-Start = Callable[..., Recorded]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Start:
-    def run(
-        *arguments: str,
-        server: dict[str, Any] | None = None,
-        client: dict[str, Any] | None = None,
-        others: dict[str, dict[str, Any]] | None = None,
-    ) -> Recorded:
-        fast = {"fake_delay": 0, "fake_delay_jitter": 0}
-        tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1"}
-        hosts = [
-            (SERVER_HOST, {"sample": "netplan server", "tunnel_server": SERVER, **fast}),
-            (CLIENT_HOST, {"sample": "ifupdown client", "tunnel": tunnel, **fast}),
-        ]
-        hosts[0][1].update(server or {})
-        hosts[1][1].update(client or {})
-        hosts += [(name, {**fast, **data}) for name, data in (others or {}).items()]
-        program = (sys.executable, "-m", "tests.running.recorder", str(tmp_path / "log"))
-        done = runs.run(tmp_path, hosts, *(arguments or ("deploy.py", "-y")), program=program)
-        execs = json.loads((tmp_path / "log").read_text())
-        return Recorded(done.status, done.output, execs)
-
-    return run
 
 
 def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
@@ -94,16 +45,6 @@ def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> Non
     kinds = [(host, kind) for host, kind in done.execs if kind in {"change", "verify"}]
     assert kinds[:2] == [(SERVER_HOST, "change"), (CLIENT_HOST, "change")]
     assert sorted(kinds[2:]) == [(SERVER_HOST, "verify"), (CLIENT_HOST, "verify")]
-
-
-def test_mistakes_are_told_before_any_host_is_connected_to(run: Start) -> None:
-    done = run(client={"tunnel": {**CLIENT, "server": SERVER_HOST, "number": 0}})
-    assert done.status == 1
-    assert done.execs == []
-    assert (
-        "1 mistake in the inventory; no host was touched:\n"
-        f"    {CLIENT_HOST}: tunnel.number = 0: expected a whole number from 1\n"
-    ) in done.output
 
 
 def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
@@ -166,13 +107,6 @@ def test_no_drift_is_success(run: Start, mode: str) -> None:
     done = run("tasks.drift.drift", mode, server=as_declared, client=as_declared)
     assert done.status == 0, done.output
     assert done.on(SERVER_HOST) == ["read"]
-
-
-def test_the_plan_of_addresses_is_listed_once_and_asks_no_host(run: Start) -> None:
-    done = run("tasks.addresses.addresses", "-y")
-    assert done.status == 0, done.output
-    assert done.output.count("number  client") == 1
-    assert {kind for _, kind in done.execs} == {"connect"}
 
 
 def test_removal_takes_clients_first(run: Start) -> None:

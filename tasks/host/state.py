@@ -36,6 +36,10 @@ _PROTOCOLS = ("kernel", *SET_PROTOCOLS)
 # Whoever uses an address of it may use any other one.
 _NEIGHBOURHOOD = 64
 
+# Of a unit: what it is, and which others have it started.
+_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
+_ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
+
 _MARK = "@@ culvert "
 _ANSWER = "answer of "
 
@@ -111,6 +115,9 @@ class Unit:
     is_loaded: bool
     is_active: bool
     is_enabled: bool
+    is_masked: bool = False
+    # Masked, or disabled and asked for by no other unit.
+    is_off_at_boot: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,8 +159,10 @@ class HostState:
     ipv4_tables: Mapping[IPAddress, str] = field(default_factory=dict)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
-    sysctl_files: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    # What sets sysctls at boot, by path: the lines that are no comments. A mask has none.
+    sysctl_files: Mapping[str, tuple[Line, ...]] = field(default_factory=dict)
+    # Where ufw has sysctls of its own, if it is switched on.
+    ufw_sysctls: str | None = None
     # What network managers say, by the name of the question that was asked of them.
     answers: Mapping[str, str] = field(default_factory=dict)
     # By name: networkd-dispatcher's, radvd's own, and Culvert's.
@@ -229,14 +238,21 @@ grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forward
     /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
     /proc/sys/net/ipv6/neigh/*/proxy_delay \
     /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null
-section sysctl-files
-grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
-    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
+section ufw
+ufw=$(grep -hE '^[[:space:]]*(ENABLED|IPT_SYSCTL)=' /etc/default/ufw /etc/ufw/ufw.conf 2>/dev/null)
+echo "$ufw"
+[ -z "$ufw" ] || ufw=$(echo "$ufw" | sed -n 's/^.*IPT_SYSCTL=//p' | tr -d "\"'")
+sysctls="/etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf
+    /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf /etc/sysctl.conf $ufw"
+section sysctl-files; printf '%s\n' $sysctls
+section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/null
 @QUESTIONS@
 section units
 if has systemctl; then
-    systemctl show --property=Id,LoadState,ActiveState,UnitFileState networkd-dispatcher.service \
-        radvd.service $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+    systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
+        NetworkManager.service systemd-networkd.service systemd-networkd.socket \
+        networking.service ufw.service \
+        $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
 fi
 section radvd
 if has radvd; then
@@ -288,6 +304,7 @@ def script(
         .replace("@AROUND@", "\n".join(_around(node)))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
+        .replace("@PROPERTIES@", ",".join((*_PROPERTIES, *_ASKING)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
@@ -365,7 +382,8 @@ def parse(output: str) -> HostState:
                 if "table" in route
             },
             sysctls=_sysctls(sections["sysctls"]),
-            sysctl_files=_sysctl_files(sections["sysctl-files"]),
+            sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
+            ufw_sysctls=_ufw_sysctls(sections["ufw"]),
             answers={
                 name.removeprefix(_ANSWER): text
                 for name, text in sections.items()
@@ -496,21 +514,30 @@ def _sysctls(text: str) -> dict[str, str]:
     return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
 
 
-def _sysctl_files(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
-    found: dict[str, list[tuple[str, str]]] = {}
-    for line in text.splitlines():
-        path, _, setting = line.partition(":")
-        key, _, value = setting.partition("=")
-        found.setdefault(path, []).append((sysctl_path(key.strip().lstrip("-")), value.strip()))
-    return {path: tuple(settings) for path, settings in found.items()}
+def _sysctl_files(paths: str, lines: str) -> dict[str, tuple[Line, ...]]:
+    # A pattern that fits no file stays as it is.
+    found: dict[str, list[Line]] = {p: [] for p in paths.splitlines() if not p.endswith("/*.conf")}
+    for line in _lines(lines):
+        found.setdefault(line.path, []).append(line)
+    return {path: tuple(each) for path, each in found.items()}
+
+
+def _ufw_sysctls(text: str) -> str | None:
+    """IPT_SYSCTL where ENABLED says yes: the shell reads /etc/default/ufw, then ufw.conf."""
+    pairs = (line.strip().partition("=") for line in text.splitlines())
+    settings = {name: value.strip("\"' ") for name, _, value in pairs}
+    if settings.get("ENABLED") not in {"yes", "YES"}:
+        return None
+    return settings.get("IPT_SYSCTL") or None
 
 
 def sysctl_path(key: str) -> str:
     """The path below /proc/sys of a key as sysctl.d(5) reads it: the first separator decides."""
     separator = re.search(r"[./]", key)
-    if separator is None or separator.group() == "/":
-        return key
-    return key.translate(str.maketrans("./", "/."))
+    if separator is not None and separator.group() == ".":
+        key = key.translate(str.maketrans("./", "/."))
+    # sysctl_normalize() goes on with path_simplify().
+    return "/".join(part for part in key.split("/") if part not in {"", "."})
 
 
 def sysctl_key(path: str) -> str:
@@ -527,6 +554,9 @@ def _units(text: str) -> dict[str, Unit]:
             is_loaded=block["LoadState"] == "loaded",
             is_active=block["ActiveState"] == "active",
             is_enabled=block["UnitFileState"] == "enabled",
+            is_masked=block["LoadState"] == "masked",
+            is_off_at_boot=block["LoadState"] == "masked"
+            or (block["UnitFileState"] == "disabled" and not any(map(block.get, _ASKING))),
         )
         for block in blocks
     }

@@ -82,6 +82,12 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
             )
 
 
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """None of its own: what brings them back are files of the manager's."""
+    del site, state
+    return ()
+
+
 def files(site: Site, state: HostState) -> dict[str, File]:
     """What remembers them."""
     del state

@@ -66,6 +66,12 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
             )
 
 
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """None: a run enables the services."""
+    del site, state
+    return ()
+
+
 def files(site: Site, state: HostState) -> dict[str, File]:
     """A configuration and a service for each network."""
     del state

@@ -72,6 +72,9 @@ class Part(Protocol):
     def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         """Sentences on what stands in its way."""
 
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        """Sentences on what would work until the next boot, and not after it."""
+
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         """Every file that the site needs of it, by its path."""
 

@@ -1,9 +1,10 @@
 """Pure: the kernel's settings that forwarding needs, and what they were before the first run."""
 
 from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
 
 from tasks.declared.model import Node
+from tasks.host import boot
+from tasks.host.boot import Setting
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
@@ -43,20 +44,53 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
 
 
 def obstacles(site: Site, state: HostState) -> Iterable[str]:
-    """Files of the host that would undo them at the next boot."""
-    settings = wanted(site, state)
-    for path, written in state.sysctl_files.items():
-        file_name = path.rpartition("/")[2]
-        # sysctl.d(5): all folders' files in the order of their names, the last setting wins.
-        if file_name <= f"{OWNED}.conf":
+    """None of its own: what a run sets, it can set."""
+    del site, state
+    return ()
+
+
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """Each line of the host's that would undo one of them at the next boot, or IPv6 itself."""
+    own = files(site, state).get(FILE)
+    tunnels = [end.interface for end in site.ends]
+    foreseen = boot.foreseen(state, {FILE: own.text if own else None}, tunnels)
+    told = set()
+    for path, value in _kept(site, state).items():
+        setting = foreseen.get(path)
+        if setting is None or setting.number == int(value) or setting.line in told:
             continue
-        for pattern, value in written:
-            for key, needed in settings.items():
-                if value != needed and fnmatchcase(key, pattern):
-                    yield (
-                        f"{path} sets {sysctl_key(key)} = {value}, and is read after "
-                        f"Culvert's file, which needs {needed}: take that line out"
-                    )
+        told.add(setting.line)
+        yield _loss(path, value, setting)
+
+
+def _kept(site: Site, state: HostState) -> dict[str, str]:
+    """What a run sees to now, and the next boot must bring too."""
+    tunnels = [end.interface for end in site.ends]
+    lans = [lan.interface for lan in site.lans]
+    used = [*tunnels, *lans]
+    # A client's own IPv6 is its own affair.
+    if site.node.server is not None and not any(end.default_route for end in site.ends):
+        used.insert(0, site.external_interface)
+    kept = wanted(site, state)
+    if _FORWARDING in kept:
+        kept |= {f"net/ipv6/conf/{each}/forwarding": "1" for each in used}
+    return kept | {f"net/ipv6/conf/{s}/disable_ipv6": "0" for s in ("all", "default", *used)}
+
+
+def _loss(path: str, needed: str, setting: Setting) -> str:
+    line = setting.line
+    key = sysctl_key(path)
+    sets = f"sets {key} = {setting.value}" if setting.value is not None else f"keeps {key} unset"
+    # A line that is for more than this key, or for another one.
+    through = f" (by `{line.text.strip()}`)" if setting.key != path or setting.value is None else ""
+    name = line.path.rpartition("/")[2]
+    way_out = "take that line out"
+    if line.path.startswith(("/usr/lib/", "/lib/")):
+        way_out = f"have a file /etc/sysctl.d/{name} without that line, which is read instead"
+    return (
+        f"{line.path}, line {line.number}, {sets} at the next boot{through}, where Culvert needs "
+        f"{needed}: {way_out}"
+    )
 
 
 def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:

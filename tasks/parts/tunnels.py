@@ -30,6 +30,12 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
     yield from manager.obstacles(site, state)
 
 
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """What would keep the manager from bringing back what it is told of."""
+    manager = _manager(site)
+    return manager.lost_at_boot(site, state) if manager else ()
+
+
 def files(site: Site, state: HostState) -> dict[str, File]:
     """What the manager reads."""
     manager = _manager(site)

@@ -23,13 +23,17 @@ class Plan:
     grounds: str
     changes: Changes
     warnings: tuple[str, ...] = ()
+    # What works, or would, and not after the next boot: sentences.
+    lost_at_boot: tuple[str, ...] = ()
 
 
-def plan(node: Node, state: HostState) -> Plan:
+def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
-    Raises ObstacleError where something on the host stands in the way.
+    Raises ObstacleError where something on the host stands in the way. What would be lost at the
+    next boot does too, unless it is `only_to_prove` what is there.
     """
+    lost: tuple[str, ...] = ()
     if node.is_declared:
         _stop(obstacles.of_user(state))
         _stop(obstacles.of_programs(state))
@@ -44,14 +48,16 @@ def plan(node: Node, state: HostState) -> Plan:
         found += taken.obstacles(site, state, entries_are_told=bool(hand_made))
         found += policy.obstacles(site, state)
         _stop(found)
-        _stop(sentence for part in PARTS for sentence in part.obstacles(site, state))
+        lost = tuple(sentence for part in PARTS for sentence in part.lost_at_boot(site, state))
+        found = [sentence for part in PARTS for sentence in part.obstacles(site, state)]
+        _stop(found if only_to_prove else [*found, *lost])
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
         site, grounds = Site(node), "it is to carry nothing"
     changes = _changes(site, state)
     _stop(obstacles.of_room(changes, state))
-    return Plan(site, grounds, changes, tuple(warnings.warnings(site, state)))
+    return Plan(site, grounds, changes, tuple(warnings.warnings(site, state)), lost)
 
 
 def _stop(sentences: Iterable[str]) -> None:

@@ -114,6 +114,12 @@ def _of_server(site: Site) -> Iterable[Check]:
         )
 
 
+def losses(sentences: Iterable[str]) -> Iterable[str]:
+    """What the next boot would take away, as failures of the proof."""
+    for sentence in sentences:
+        yield f"expected: all of this outlives a boot; would be lost at the next boot: {sentence}"
+
+
 def _seen(command: str, search: str) -> str:
     """A command's output, met where the search finds something in it."""
     return f'seen=$({command} 2>&1); echo "$seen"; echo "$seen" | {search} >/dev/null'

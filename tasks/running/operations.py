@@ -58,7 +58,8 @@ def verify() -> Commands:
     """Prove that packets flow through every tunnel of a host."""
     if state.current_stage != StateStage.Execute:
         return
-    site = survey().plans[host.name].site
+    planned = survey().plans[host.name]
+    site = planned.site
     if not site.node.is_declared:
         return
     wanted = proof.checks(site, say_absent(host, site.node))
@@ -69,8 +70,11 @@ def verify() -> Commands:
         return
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
-    if failures := [result.sentence for result in results if not result.is_met]:
-        yield _failure([*failures, *proof.explanations(site, results)])
+    failures = [result.sentence for result in results if not result.is_met]
+    if failures:
+        failures += proof.explanations(site, results)
+    if failures := [*failures, *proof.losses(planned.lost_at_boot)]:
+        yield _failure(failures)
 
 
 def _lost(names: Iterable[str]) -> str | None:

@@ -44,19 +44,20 @@ _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey(wanted: Broker | None = None, *, rehearses: bool = True) -> Survey:
+def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
     `wanted` is what the hosts are to carry; by default, what the inventory declares. Where it
-    `rehearses`, each manager looks at the files as they would be. Raises PyinfraError where no host
-    is left.
+    `only_proves`, no manager looks at the files as they would be, and a host that would lose
+    something at its next boot is looked at like any other. Raises PyinfraError where no host is
+    left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
             _surveys[state] = found = Survey(wanted or declared(state.inventory))
-            _plan_all(found, _look_at_all(found, state))
-            if rehearses:
+            _plan_all(found, _look_at_all(found, state), only_to_prove=only_proves)
+            if not only_proves:
                 _rehearse_all(found, state)
             _leave_orphans(found, state)
             _report(found, state)
@@ -82,12 +83,13 @@ def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
     return {host.name: states[host.name] for host in state.inventory if host.name in states}
 
 
-def _plan_all(found: Survey, states: Mapping[str, HostState]) -> None:
+def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: bool) -> None:
     found.judgement = judged = machines.judge(found.broker.nodes, states)
     found.refusals.update({name: (sentence,) for name, sentence in judged.mistaken.items()})
     for name in states.keys() - judged.mistaken.keys() - judged.unasked.keys() - judged.idle.keys():
         try:
-            found.plans[name] = plan(found.broker.nodes[name], states[name])
+            node = found.broker.nodes[name]
+            found.plans[name] = plan(node, states[name], only_to_prove=only_to_prove)
         except ObstacleError as error:
             found.refusals[name] = error.sentences
 

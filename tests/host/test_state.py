@@ -90,8 +90,19 @@ net:[4026531840]
 @@ culvert sysctls
 /proc/sys/net/ipv6/conf/eth0.7/proxy_ndp:1
 
+@@ culvert ufw
+IPT_SYSCTL=/etc/ufw/sysctl.conf
+ENABLED=yes
+
 @@ culvert sysctl-files
-/etc/sysctl.d/99-mine.conf:net.ipv6.conf.eth0/7.proxy_ndp = 0
+/etc/sysctl.d/50-masked.conf
+/etc/sysctl.d/99-mine.conf
+/run/sysctl.d/*.conf
+/usr/lib/sysctl.d/50-masked.conf
+
+@@ culvert sysctl-lines
+/etc/sysctl.d/99-mine.conf:2:net.ipv6.conf.eth0/7.proxy_ndp = 0
+/usr/lib/sysctl.d/50-masked.conf:1:net.ipv6.conf.all.forwarding=0
 
 @@ culvert answer of networkd
 
@@ -205,9 +216,13 @@ def test_everything_is_read(answer: str) -> None:
     }
     assert found.ipv4_tables == {IPAddress("203.0.113.2"): "51820"}
     assert found.sysctls == {"net/ipv6/conf/eth0.7/proxy_ndp": "1"}
+    mine, masked = "/etc/sysctl.d/99-mine.conf", "/usr/lib/sysctl.d/50-masked.conf"
     assert found.sysctl_files == {
-        "/etc/sysctl.d/99-mine.conf": (("net/ipv6/conf/eth0.7/proxy_ndp", "0"),)
+        "/etc/sysctl.d/50-masked.conf": (),
+        mine: (Line(mine, 2, "net.ipv6.conf.eth0/7.proxy_ndp = 0"),),
+        masked: (Line(masked, 1, "net.ipv6.conf.all.forwarding=0"),),
     }
+    assert found.ufw_sysctls == "/etc/ufw/sysctl.conf"
     assert found.answers == {
         "networkd": "",
         "ifupdown": "eth0=eth0\nsource /etc/network/interfaces.d/*",
@@ -255,11 +270,27 @@ def test_garbage_is_an_error_for_people(answer: str) -> None:
         ("net.ipv6.conf.all.forwarding", "net/ipv6/conf/all/forwarding"),
         ("net/ipv6/conf/eth0.7/proxy_ndp", "net/ipv6/conf/eth0.7/proxy_ndp"),
         ("net.ipv6.conf.eth0/7.proxy_ndp", "net/ipv6/conf/eth0.7/proxy_ndp"),
+        ("/net//ipv6/./conf/all/forwarding", "net/ipv6/conf/all/forwarding"),
     ],
 )
 def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
     assert sysctl_path(key) == path
     assert sysctl_path(state.sysctl_key(path)) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", None),
+        ("ENABLED=no\nIPT_SYSCTL=/etc/ufw/sysctl.conf", None),
+        ("IPT_SYSCTL=/etc/ufw/sysctl.conf\nENABLED=YES", "/etc/ufw/sysctl.conf"),
+        ("IPT_SYSCTL='/etc/my.conf'\nENABLED=\"yes\"", "/etc/my.conf"),
+        ("IPT_SYSCTL=\nENABLED=yes", None),
+    ],
+)
+def test_ufw_has_sysctls_where_it_is_switched_on(answer: str, text: str, path: str | None) -> None:
+    said = "IPT_SYSCTL=/etc/ufw/sysctl.conf\nENABLED=yes\n"
+    assert state.parse(answer.replace(said, f"{text}\n")).ufw_sysctls == path
 
 
 def test_the_script_is_one_that_a_posix_shell_reads() -> None:

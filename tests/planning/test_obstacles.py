@@ -205,16 +205,6 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
     ),
     (
         "ifupdown",
-        "server",
-        lambda state: replace(
-            state,
-            sysctl_files={"/etc/sysctl.d/99-x.conf": (("net/ipv6/conf/*/forwarding", "0"),)},
-        ),
-        "/etc/sysctl.d/99-x.conf sets net.ipv6.conf.all.forwarding = 0, and is read after "
-        "Culvert's file, which needs 1: take that line out",
-    ),
-    (
-        "ifupdown",
         "delegating-server",
         with_links(Link("eth1", None, True, 1500, ("2001:db8:100:9::1/64",))),
         "2001:db8:100::/48 is to be routed to web1.example.net, and address 2001:db8:100:9::1 is "

@@ -86,6 +86,39 @@ def test_verification_alone_changes_nothing(run: Start) -> None:
     assert done.on(CLIENT_HOST) == ["read", "verify"]
 
 
+LOSS = {"is_deployed": True, "boots_with": "net.ipv6.conf.all.forwarding=0"}
+LOST = (
+    "/etc/sysctl.d/99-later.conf, line 1, sets net.ipv6.conf.all.forwarding = 0 at the next boot, "
+    "where Culvert needs 1: take that line out"
+)
+
+
+def test_what_would_be_lost_at_the_next_boot_is_proven_now_and_fails(run: Start) -> None:
+    done = run("tasks.verify.verify", "-y", server=LOSS, client={"is_deployed": True})
+    assert done.status == 1
+    assert done.on(SERVER_HOST) == ["read", "verify"]
+    assert "verified: net.ipv6.conf.all.forwarding is 1" in done.output
+    assert (
+        f"expected: all of this outlives a boot; would be lost at the next boot: {LOST}\n"
+        in done.output
+    )
+
+
+@pytest.mark.parametrize("task", ["deploy.py", "tasks.drift.drift"])
+def test_nothing_is_changed_where_it_would_be_lost_at_the_next_boot(run: Start, task: str) -> None:
+    done = run(task, "-y", server=LOSS)
+    assert done.status == 1
+    assert LOST in done.output
+    assert done.on(SERVER_HOST) == ["read"]
+    assert "change" not in done.on(CLIENT_HOST)
+
+
+def test_what_would_be_lost_is_removed_all_the_same(run: Start) -> None:
+    done = run("tasks.remove.remove", "-y", server=LOSS, client={"is_deployed": True})
+    assert done.status == 0, done.output
+    assert done.on(SERVER_HOST) == ["read", "change", "read"]
+
+
 def test_a_run_limited_to_one_end_says_so(run: Start) -> None:
     done = run("deploy.py", "-y", "--limit", SERVER_HOST)
     assert done.status == 0, done.output

@@ -17,6 +17,23 @@ def not_running(service: str) -> str:
     )
 
 
+def not_starting(service: str, state: HostState, *, is_generated: bool = False) -> Iterable[str]:
+    """What keeps a manager that runs from starting at boot.
+
+    `is_generated`: whether something outside systemd's own settings has it started.
+    """
+    unit = state.units.get(service)
+    socket = state.units.get(service.replace(".service", ".socket"))
+    is_started = is_generated or (socket is not None and socket.is_enabled)
+    if unit is None or not (unit.is_masked or (unit.is_off_at_boot and not is_started)):
+        return
+    word, command = ("masked", "unmask") if unit.is_masked else ("disabled", "enable")
+    yield (
+        f"{service} is {word}, so nothing would bring the tunnels up at the next boot: run "
+        f"`systemctl {command} {service}`"
+    )
+
+
 class Manager(Protocol):
     """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
 
@@ -60,6 +77,9 @@ class Manager(Protocol):
 
     def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         """Sentences on what would keep this manager from carrying the site."""
+
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        """Sentences on what would keep it from bringing all of that back after a boot."""
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         """Every file that the site needs of this manager, by its path."""

@@ -21,6 +21,8 @@ class Netplan(Networkd):
     places = folders
     hand_made = r"^\s*[\"']?NAMES[\"']?:\s*(?:#.*)?$"
     looked_for = f"`networkctl` shows it configured from {GENERATED}… (netplan)"
+    # By a generator of netplan's.
+    _is_generated = True
 
     def defines(self, path: str) -> str | None:
         prefix = f"{_FOLDER}/{OWNED}-"

@@ -9,7 +9,7 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import not_running
+from tasks.parts.managers.manager import not_running, not_starting
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/systemd/network"
@@ -51,6 +51,8 @@ class Networkd:
 fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"
+    # Whether somebody else has networkd started at boot, enabled or not.
+    _is_generated = False
 
     def evidence(self, state: HostState, interface: str) -> str | None:
         file = self._network_file(interface, state)
@@ -59,7 +61,8 @@ fi 2>/dev/null""",
             return None
         return f"networkd has it {status} from {file}"
 
-    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        yield from not_starting("systemd-networkd.service", state, is_generated=self._is_generated)
         for end in site.ends:
             own = self._network_name(end)
             for file, criteria in self._criteria(state).items():
@@ -69,6 +72,8 @@ fi 2>/dev/null""",
                         f"{file} is for {end.interface} too, and networkd reads it before {own}: "
                         "have its [Match] leave that interface out, or rename it"
                     )
+
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         if not self._links(state):
             yield not_running("systemd-networkd")
             return

@@ -214,7 +214,7 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
             if path.endswith("/forwarding"):
                 sysctls[path] = "1"
     if node(role).proxied:
-        sysctls["net/ipv6/conf/eth0/proxy_ndp"] = "1"
+        sysctls["net/ipv6/conf/all/proxy_ndp"] = "1"
         sysctls["net/ipv6/neigh/eth0/proxy_delay"] = "0"
     return replace(
         state,

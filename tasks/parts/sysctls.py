@@ -22,6 +22,11 @@ QUESTIONS: tuple[Question, ...] = ()
 # every interface's (addrconf_forward_change).
 _FORWARDING = "net/ipv6/conf/all/forwarding"
 
+# An interface's own has solicitations answered that come by multicast, and no others: of those by
+# unicast, with which a router verifies a neighbour that it knows (RFC 4861, 7.3), ip6_forward()
+# takes care, and reads this one. Entries are of one device, so that it proxies nothing else.
+_PROXYING = "net/ipv6/conf/all/proxy_ndp"
+
 
 def wanted(site: Site, state: HostState) -> dict[str, str]:
     """The settings that a host needs, in the order in which they must be written."""
@@ -37,7 +42,7 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
             settings[path] = "2"
     settings[_FORWARDING] = "1"
     if site.proxied:
-        settings[f"net/ipv6/conf/{external}/proxy_ndp"] = "1"
+        settings[_PROXYING] = "1"
         # Else each answer waits a random 0 to 0.8 s (pneigh_enqueue).
         settings[f"net/ipv6/neigh/{external}/proxy_delay"] = "0"
     return settings
@@ -122,7 +127,7 @@ def files(site: Site, state: HostState) -> dict[str, File]:
         return {}
     return {
         FILE: _file("sysctl.d/60-culvert.conf", settings),
-        BEFORE: _file("culvert/sysctls", _to_remember(settings, state)),
+        BEFORE: _file("culvert/sysctls", _to_remember([*settings, *_beside(site)], state)),
     }
 
 
@@ -137,13 +142,17 @@ def _remembered(state: HostState) -> dict[str, str]:
     return {sysctl_path(key): value for key, equals, value in lines if equals}
 
 
-def _to_remember(settings: Mapping[str, str], state: HostState) -> dict[str, str]:
+def _to_remember(paths: Iterable[str], state: HostState) -> dict[str, str]:
     before = _remembered(state)
-    paths = list(settings)
     # Interfaces that appear later had no setting before.
-    paths += _each_forwarding(before if _FORWARDING in before else state.sysctls)
+    forwarding = _each_forwarding(before if _FORWARDING in before else state.sysctls)
     current = {**state.sysctls, **before}
-    return {path: current[path] for path in paths if path in current}
+    return {path: current[path] for path in (*paths, *forwarding) if path in current}
+
+
+def _beside(site: Site) -> Iterable[str]:
+    """What others set because of Culvert: networkd, where its entries are, the interface's own."""
+    return [f"net/ipv6/conf/{site.external_interface}/proxy_ndp"] if site.proxied else []
 
 
 def _each_forwarding(settings: Mapping[str, str]) -> list[str]:
@@ -156,7 +165,7 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     settings = wanted(site, state)
     yield from _setting(settings, site.node, state)
     leaving = owned_interfaces(state) - {end.interface for end in site.ends}
-    yield from _setting_back(settings, leaving, state)
+    yield from _setting_back({*settings, *_beside(site)}, leaving, state)
 
 
 def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
@@ -190,13 +199,13 @@ def _written_by(path: str, state: HostState) -> list[str]:
 
 
 def _setting_back(
-    settings: Mapping[str, str], leaving: Iterable[str], state: HostState
+    needed: Collection[str], leaving: Iterable[str], state: HostState
 ) -> Iterable[Step]:
     before = {path: value for path, value in _remembered(state).items() if path in state.sysctls}
-    if _FORWARDING in before and _FORWARDING not in settings:
+    if _FORWARDING in before and _FORWARDING not in needed:
         yield from _forwarding_back(before, leaving, state)
     for path, value in before.items():
-        if path in settings or path.endswith("/forwarding"):
+        if path in needed or path.endswith("/forwarding"):
             continue
         if state.sysctls[path] != value:
             yield Step(tuple(_lines(path, value, state)), (_write(path, value),))

@@ -104,7 +104,7 @@ def _of_server(site: Site) -> Iterable[Check]:
     external = site.external_interface
     paths = ["net/ipv6/conf/all/forwarding", f"net/ipv6/conf/{external}/forwarding"]
     if site.proxied:
-        paths.append(f"net/ipv6/conf/{external}/proxy_ndp")
+        paths.append("net/ipv6/conf/all/proxy_ndp")
     for path in paths:
         yield Check(f"{sysctl_key(path)} is 1", _seen(f"cat /proc/sys/{path}", "grep -x 1"))
     for address in site.proxied:

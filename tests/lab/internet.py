@@ -9,6 +9,17 @@ from tests.lab.machines import FAR_ADDRESS, Address, Machine
 
 FORWARDING = "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"
 
+# As providers' routers do: a second after traffic meets a neighbour that was last heard of two
+# seconds ago, it is asked by unicast whether it is still there (RFC 4861, 7.3.3), three times, and
+# never again by multicast.
+VERIFYING = """\
+net.ipv6.neigh.eth*.base_reachable_time_ms = 2000
+net.ipv6.neigh.eth*.delay_first_probe_time = 1
+net.ipv6.neigh.eth*.gc_stale_time = 5
+net.ipv6.neigh.eth*.ucast_solicit = 3
+net.ipv6.neigh.eth*.mcast_resolicit = 0
+"""
+
 FAR = f"""\
 auto far
 iface far inet6 static
@@ -39,7 +50,7 @@ ADVERTISED_SECONDS = 15
 def internet_files(machine: Machine) -> Mapping[str, File]:
     """The files that only `internet` has, by path."""
     files = {
-        "etc/sysctl.d/60-internet.conf": File.of(FORWARDING),
+        "etc/sysctl.d/60-internet.conf": File.of(FORWARDING + VERIFYING),
         "etc/network/interfaces.d/far": File.of(FAR),
     }
     for number, card in enumerate(machine.cards):

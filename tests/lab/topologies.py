@@ -105,6 +105,12 @@ class Topology:
         )
         return Machine("internet", 0, "ifupdown", "bookworm", cards)
 
+    def to_server(self, name: str) -> str:
+        """What `internet` calls its end of the link to a server's IPv6."""
+        link = next(card.link for card in self.machine(name).cards if card.addresses_of(6))
+        links = [card.link for card in self.internet.cards]
+        return self.internet.interface(links.index(link))
+
     @cached_property
     def lan_host(self) -> Machine | None:
         """A host in the network behind each client, which knows of IPv6 what it is told there."""

@@ -104,7 +104,7 @@ def test_an_interface_with_a_dot_is_written_with_slashes() -> None:
         answers=answers("ifupdown", "eth0.7"),
     )
     text = plan(node("server"), state).changes.diff()
-    assert "+net/ipv6/conf/eth0.7/proxy_ndp = 1\n" in text
+    assert "+net/ipv6/neigh/eth0.7/proxy_delay = 0\n" in text
 
 
 def test_the_drop_in_follows_the_name_that_netplan_gave_the_file() -> None:
@@ -123,12 +123,10 @@ REPAIRS: list[tuple[str, Callable[[HostState], HostState], list[str]]] = [
     ),
     (
         "server",
-        lambda state: replace(
-            state, sysctls={**state.sysctls, "net/ipv6/conf/eth0/proxy_ndp": "0"}
-        ),
+        lambda state: replace(state, sysctls={**state.sysctls, "net/ipv6/conf/all/proxy_ndp": "0"}),
         [
-            "-sysctl net.ipv6.conf.eth0.proxy_ndp = 0",
-            "+sysctl net.ipv6.conf.eth0.proxy_ndp = 1",
+            "-sysctl net.ipv6.conf.all.proxy_ndp = 0",
+            "+sysctl net.ipv6.conf.all.proxy_ndp = 1",
         ],
     ),
     (
@@ -331,7 +329,6 @@ def test_folders_go_with_their_last_file_where_culvert_brought_them() -> None:
     script = plan(nothing, deployed("netplan", "server")).changes.script()
     lines = [line.split() for line in script.splitlines() if line.startswith("rmdir --")]
     assert sorted({line[-1] for line in lines}) == [
-        "/etc/networkd-dispatcher/configured.d",
         "/etc/systemd/network/10-netplan-eth0.network.d",
         "/var/lib/culvert",
     ]

@@ -30,7 +30,7 @@ def test_the_server_proves_its_tunnel_and_its_proxying() -> None:
         "2001:4860:4860::8888 on the Internet answers 2001:db8:1::2",
         "net.ipv6.conf.all.forwarding is 1",
         "net.ipv6.conf.eth0.forwarding is 1",
-        "net.ipv6.conf.eth0.proxy_ndp is 1",
+        "net.ipv6.conf.all.proxy_ndp is 1",
         "the proxy entry for 2001:db8:1::2 is on eth0",
         "the proxy entry for 2001:db8:1::3 is on eth0",
     ]

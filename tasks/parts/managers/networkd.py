@@ -13,11 +13,8 @@ from tasks.parts.managers.manager import not_running, not_starting
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/systemd/network"
-# Routable comes when the uplink is back, configured also when networkd only went over it again. A
-# mode other than 0755 is skipped without a word.
-_DISPATCHER_FILES = tuple(
-    f"/etc/networkd-dispatcher/{state}.d/{OWNED}" for state in ("configured", "routable")
-)
+# A mode other than 0755 is skipped without a word.
+_DISPATCHER_FILE = f"/etc/networkd-dispatcher/routable.d/{OWNED}"
 _DISPATCHER = "networkd-dispatcher.service"
 # Where netplan puts what it makes of its files, and how it calls the file of an interface.
 GENERATED = "/run/systemd/network/10-netplan-"
@@ -26,15 +23,14 @@ GENERATED = "/run/systemd/network/10-netplan-"
 class Networkd:
     """Tunnels as files of networkd's, proxy entries held by it and, if there, its dispatcher.
 
-    Of the two, networkd's drop-in keeps proxying on through every path on which it configures the
-    interface; the dispatcher's script brings back what was flushed when it becomes routable.
+    They vanish when the interface goes down. Networkd brings them back as soon as it has read its
+    drop-in, at the next boot at the latest; until then the dispatcher's script does.
     """
 
     name = "networkd"
     ignoring_routers = "`IPv6AcceptRA=no` in the [Network] section of its file"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
-    # Debian's networkd-dispatcher brings a routable.d, and no configured.d.
-    own_folders = ("network/*.network.d", "networkd-dispatcher/configured.d")
+    own_folders = ("network/*.network.d",)
     places: tuple[str, ...] = folders
     hand_made = r"^\s*Name\s*=\s*NAMES\s*$"
     # What `networkctl list` reads, too: networkd itself answers only where it has reached D-Bus.
@@ -117,8 +113,8 @@ fi 2>/dev/null""",
             files[self._drop_in(interface, state)] = File(text)
         if site.proxied and _has_dispatcher(state):
             values = {"interface": site.external_interface, "proxied": site.proxied}
-            script = File(render("networkd/networkd-dispatcher", **values), mode=0o755)
-            files |= dict.fromkeys(_DISPATCHER_FILES, script)
+            script = render("networkd/networkd-dispatcher", **values)
+            files[_DISPATCHER_FILE] = File(script, mode=0o755)
         return files
 
     def defines(self, path: str) -> str | None:

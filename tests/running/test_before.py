@@ -20,6 +20,11 @@ def test_an_option_that_cannot_be_had_ends_the_run(run: Start) -> None:
     assert done.output.endswith("and hides what fails: leave it out\n")
 
 
+def test_a_task_is_no_file(run: Start) -> None:
+    done = run("tasks/verify.py", "-y")
+    assert (done.status, done.execs) == (1, [])
+
+
 def test_mistakes_are_told_before_any_host_is_connected_to(run: Start) -> None:
     done = run(client=MISTAKEN)
     assert done.status == 1

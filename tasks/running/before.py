@@ -47,10 +47,10 @@ def connecting() -> None:
         sys.exit(sentence)
     # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    cli.input = _answered(
+    cli.input = answered(
         input, "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
     )
-    cli.getpass = _answered(
+    cli.getpass = answered(
         cli.getpass,
         "nobody answers here: give the password in the hosts' data, as `_sudo_password` or "
         "`ssh_password`",
@@ -75,11 +75,14 @@ def connecting() -> None:
     state.init = init
 
 
-def _answered(ask: Callable[..., str], unanswered: str) -> Callable[..., str]:
+def answered(ask: Callable[..., str], unanswered: str) -> Callable[..., str]:
+    """A way to ask that ends the run with this sentence where standard input has ended."""
+
     def answer(*arguments: Any) -> str:
         try:
             return ask(*arguments)
-        except EOFError:
+        except (EOFError, RuntimeError):
+            # The latter where it is closed.
             sys.exit(unanswered)
 
     return answer

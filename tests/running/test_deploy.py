@@ -70,6 +70,18 @@ def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     assert done.on(CLIENT_HOST) == ["read"]
 
 
+def test_why_a_host_gives_no_answer_is_told(run: Start) -> None:
+    told = {
+        "nobody to ask": "sudo asks for a password, and nobody answers here",
+        "no session": "its `MaxSessions` is too low",
+        "no connection": "the connection broke: reset by peer",
+    }
+    others = {f"@fake/{index}": {"raises": name, "tunnel": []} for index, name in enumerate(told)}
+    done = run("deploy.py", "--dry", others=others)
+    assert done.status == 1
+    assert all(sentence in done.output for sentence in told.values()), done.output
+
+
 def test_a_check_that_fails_is_a_failed_run(run: Start) -> None:
     done = run(client={"fails_check": 0})
     assert done.status == 1

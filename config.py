@@ -9,12 +9,11 @@ HERE = Path(__file__).resolve().parent
 # pyinfra looks for modules where it is started, which may be elsewhere.
 sys.path.insert(0, str(HERE))
 
-first, *_ = operations = click.get_current_context().params["operations"]
-is_deploy = first.endswith(".py") and any(
-    Path(o).resolve() == HERE / "deploy.py" for o in operations
-)
+operations = click.get_current_context().params["operations"]
+files = [Path(name).resolve() for name in operations if operations[0].endswith(".py")]
+is_deploy = any(file == HERE / "deploy.py" or file.parent == HERE / "tasks" for file in files)
 # Of anything else, `exec -- uptime` or a deploy of the user's own, nothing is asked.
-if is_deploy or first.startswith("tasks."):
+if is_deploy or operations[0].startswith("tasks."):
     from tasks.running import before
 
     before.connecting()

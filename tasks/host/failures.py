@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 
-_NO_PASSWORD = "sudo asks for a password: give it with `--use-sudo-password`"
-UNANSWERED = f"nobody answers here, and {_NO_PASSWORD}"
+UNANSWERED = (
+    "sudo asks for a password, and nobody answers here: give it in the host's data, as "
+    "`_sudo_password`"
+)
 NO_SESSION = (
     "sshd opens no session there: its `MaxSessions` is too low; agent forwarding (`ForwardAgent`, "
     "`ssh_forward_agent`) takes one of them for itself"
 )
-# The beginning of what is said, and the way out.
+_WRONG = "sudo doesn't take that password"
+# What is said, and the way out.
 _KNOWN = {
-    "sudo: sorry, you must have a tty": (
+    "you must have a tty to run sudo": (
         "sudo wants a terminal, which a run has none of: take `requiretty` from this user in "
         "/etc/sudoers (`Defaults:USER !requiretty`), or connect as root"
     ),
-    "sudo: a password is required": _NO_PASSWORD,
-    "sudo: no password was provided": _NO_PASSWORD,
-    "sudo-rs: interactive authentication is required": _NO_PASSWORD,
+    "incorrect password attempt": _WRONG,
+    "sudo: no password was provided": _WRONG,
 }
 
 
@@ -24,7 +26,7 @@ def reason(said: Sequence[str]) -> str:
     """What a failed command said last on standard error, and what to do where that is known."""
     lines = [line.strip() for line in said if line.strip()]
     for line in reversed(lines):
-        for beginning, way_out in _KNOWN.items():
-            if line.startswith(beginning):
+        for known, way_out in _KNOWN.items():
+            if known in line:
                 return way_out
     return f"a command failed there: {lines[-1]}" if lines else "a command failed there"

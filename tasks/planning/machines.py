@@ -63,5 +63,5 @@ def _unasked(state: HostState) -> str:
     count = len(state.files) + len(state.unreadable)
     return (
         f"CULVERT IS ON THIS HOST ({interfaces or 'no tunnel'}; files: {count}), and nothing is "
-        'declared for it: left alone; `"tunnel": []` in its data has it cleaned'
+        'declared under this name: left alone; `"tunnel": []` in its data has it cleaned'
     )

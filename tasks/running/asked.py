@@ -1,6 +1,7 @@
 """Pure: what people ask of pyinfra that can't be had, and what to do instead."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 # As pyinfra takes them.
@@ -24,5 +25,8 @@ def refusals(asked: Mapping[str, Any]) -> Iterable[str]:
     for written in asked["data"]:
         if "=" not in written:
             yield f"--data {written}: expected key=value"
+    for path in map(Path, asked["operations"]):
+        if path.suffix == ".py" and path.parent.name == "tasks":
+            yield f"{path} holds a task: call it `tasks.{path.stem}.{path.stem}`"
     if asked["json_output"] and asked["operations"][0] in ADDRESSES:
         yield "the plan of addresses is a table, and no JSON: leave `--json` out"

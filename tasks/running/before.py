@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -46,8 +47,14 @@ def connecting() -> None:
         sys.exit(sentence)
     # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    # What its questions are answered with.
-    cli.input = _answer
+    cli.input = answered(
+        input, "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
+    )
+    cli.getpass = answered(
+        cli.getpass,
+        "nobody answers here: give the password in the hosts' data, as `_sudo_password` or "
+        "`ssh_password`",
+    )
     state = ctx_state.get()
     load = state.init
 
@@ -68,13 +75,17 @@ def connecting() -> None:
     state.init = init
 
 
-def _answer() -> str:
-    try:
-        return input()
-    except EOFError:
-        sys.exit(
-            "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
-        )
+def answered(ask: Callable[..., str], unanswered: str) -> Callable[..., str]:
+    """A way to ask that ends the run with this sentence where standard input has ended."""
+
+    def answer(*arguments: Any) -> str:
+        try:
+            return ask(*arguments)
+        except (EOFError, RuntimeError):
+            # The latter where it is closed.
+            sys.exit(unanswered)
+
+    return answer
 
 
 def _never(state: State) -> bool:

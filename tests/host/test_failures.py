@@ -14,12 +14,8 @@ from tasks.host import failures
             "/etc/sudoers (`Defaults:USER !requiretty`), or connect as root",
         ),
         (
-            ["Welcome", "sudo: a password is required", ""],
-            "sudo asks for a password: give it with `--use-sudo-password`",
-        ),
-        (
-            ["sudo: no password was provided", "sudo: 1 incorrect password attempt"],
-            "sudo asks for a password: give it with `--use-sudo-password`",
+            ["Welcome", "Sorry, try again.", "sudo: 3 incorrect password attempts", ""],
+            "sudo doesn't take that password",
         ),
         (["sh: 1: sudo: not found", "  "], "a command failed there: sh: 1: sudo: not found"),
         ([], "a command failed there"),

@@ -20,8 +20,8 @@ MISTAKEN = (
     "another's memory: reboot it"
 )
 UNASKED = (
-    "CULVERT IS ON THIS HOST (sit-ipv6; files: 1), and nothing is declared for it: left alone; "
-    '`"tunnel": []` in its data has it cleaned'
+    "CULVERT IS ON THIS HOST (sit-ipv6; files: 1), and nothing is declared under this name: left "
+    'alone; `"tunnel": []` in its data has it cleaned'
 )
 ALIAS = "the same machine as a, and declares nothing itself"
 

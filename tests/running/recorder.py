@@ -1,9 +1,9 @@
 """pyinfra on fake hosts, with a log of every command: `python -m tests.running.recorder LOG …`.
 
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
-`deployed` when a script changes it, unless its data has `breaks`. Those whose data has the same
-`machine` are one. What the data has under `boots_with` is a sysctl that a file of the host's sets
-at boot.
+`deployed` when a script changes it, unless its data has `breaks`; with `raises` there it answers
+nothing. Those whose data has the same `machine` are one. What the data has under `boots_with` is a
+sysctl that a file of the host's sets at boot.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paramiko import ChannelException
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra_cli.main import main  # type: ignore[import-untyped]
@@ -22,6 +23,8 @@ from tests import samples
 
 def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, CommandOutput]:
     """One exec: what kind it is, whether it succeeds and what it prints."""
+    if (name := self.host.data.get("raises")) is not None:
+        raise ERRORS[name]
     text = str(arguments.get("_stdin"))
     assert str(command) == "sh -s", command
     # A script turns a bare host into a deployed one, and the other way round.
@@ -61,6 +64,12 @@ def connect(self: FakeConnector) -> None:
 
 # A file that sysctl.d(5) reads after Culvert's.
 LATER = "/etc/sysctl.d/99-later.conf"
+
+ERRORS = {
+    "nobody to ask": EOFError(),
+    "no session": ChannelException(2, "Connect failed"),
+    "no connection": ConnectionResetError("reset by peer"),
+}
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()

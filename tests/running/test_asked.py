@@ -36,6 +36,11 @@ NOTHING = {"serial": False, "no_wait": False, "retry": 0, "data": (), "json_outp
             ],
         ),
         ("deploy.py", {"data": ("a=b", "mtu")}, ["--data mtu: expected key=value"]),
+        (
+            "tasks/verify.py",
+            {},
+            ["tasks/verify.py holds a task: call it `tasks.verify.verify`"],
+        ),
         ("tasks.addresses.addresses", {}, []),
         (
             "tasks.addresses.addresses",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.running import before
 from tests import runs
 from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start, declared
 from tests.samples import CLIENT
@@ -18,6 +19,11 @@ def test_an_option_that_cannot_be_had_ends_the_run(run: Start) -> None:
     done = run("deploy.py", "-y", "--no-wait")
     assert (done.status, done.execs) == (1, [])
     assert done.output.endswith("and hides what fails: leave it out\n")
+
+
+def test_a_task_is_no_file(run: Start) -> None:
+    done = run("tasks/verify.py", "-y")
+    assert (done.status, done.execs) == (1, [])
 
 
 def test_mistakes_are_told_before_any_host_is_connected_to(run: Start) -> None:
@@ -49,6 +55,15 @@ def test_no_host_left_is_a_mistake(run: Start) -> None:
     done = run("deploy.py", "-y", "--limit", "fra2")
     assert (done.status, done.execs) == (1, [])
     assert "no host of the inventory is left by `--limit` and `--exclude`" in done.output
+
+
+@pytest.mark.parametrize("error", [EOFError(), RuntimeError("input(): lost sys.stdin")])
+def test_who_is_not_there_ends_the_run(error: Exception) -> None:
+    def ask(_: str) -> str:
+        raise error
+
+    with pytest.raises(SystemExit, match="nobody answers"):
+        before.answered(ask, "nobody answers here")("sudo password: ")
 
 
 def test_a_question_that_nobody_answers_ends_the_run(run: Start) -> None:

@@ -554,8 +554,8 @@ def _units(text: str) -> dict[str, Unit]:
             is_loaded=block["LoadState"] == "loaded",
             is_active=block["ActiveState"] == "active",
             is_enabled=block["UnitFileState"] == "enabled",
-            is_masked=block["LoadState"] == "masked",
-            is_off_at_boot=block["LoadState"] == "masked"
+            is_masked=block["UnitFileState"] == "masked",
+            is_off_at_boot=block["UnitFileState"] == "masked"
             or (block["UnitFileState"] == "disabled" and not any(map(block.get, _ASKING))),
         )
         for block in blocks

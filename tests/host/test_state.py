@@ -279,6 +279,30 @@ def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "is_off", "is_masked"),
+    [
+        (["UnitFileState=enabled", "WantedBy=multi-user.target"], False, False),
+        (["UnitFileState=disabled", "WantedBy=", "RequiredBy="], True, False),
+        # As netplan's generator has it, before and after its unit is there.
+        (["UnitFileState=enabled-runtime", "WantedBy=multi-user.target"], False, False),
+        (["UnitFileState=disabled", "WantedBy=multi-user.target"], False, False),
+        (["UnitFileState=disabled", "WantedBy=", "RequiredBy=wait.service"], False, False),
+        (["UnitFileState=static", "WantedBy="], False, False),
+        (["UnitFileState=masked", "WantedBy=multi-user.target"], True, True),
+        # Gone with /run.
+        (["UnitFileState=masked-runtime", "WantedBy="], False, False),
+        (["UnitFileState=", "WantedBy="], False, False),
+    ],
+)
+def test_what_does_not_start_at_boot(
+    answer: str, lines: list[str], is_off: bool, is_masked: bool
+) -> None:
+    block = "\n".join(["Id=x.service", "LoadState=loaded", "ActiveState=active", *lines])
+    unit = state.parse(answer.replace("Id=radvd.service", f"{block}\n\nId=radvd.service")).units
+    assert (unit["x.service"].is_off_at_boot, unit["x.service"].is_masked) == (is_off, is_masked)
+
+
+@pytest.mark.parametrize(
     ("text", "path"),
     [
         ("", None),

@@ -1,4 +1,7 @@
-"""Pure: the network managers that Culvert speaks to, one module each, and the table of them."""
+"""Pure: the network managers that Culvert speaks to, one module each, and the table of them.
+
+`manager` is what one must be able to say, `unmanaged` what NetworkManager is told to leave alone.
+"""
 
 from tasks.host.state import HostState
 from tasks.parts.managers.ifupdown import Ifupdown

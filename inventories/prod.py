@@ -14,6 +14,7 @@ hosts = [
             "tunnel_server": {
                 "ipv4": "198.51.100.10",  # what clients connect to
                 "prefix": "2001:db8:1::/64",  # tunnel addresses come from here
+                # "local_ipv4": "192.0.2.10",  # its own, where NAT translates `ipv4` one to one
                 # "on_link": False,  # the provider routes the prefix to the server
                 # "routed_prefixes": ["2001:db8:100::/40"],  # routed here, to delegate from
                 # "external_interface": "eth0",  # default: that of the IPv6 default route

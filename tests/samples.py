@@ -2,7 +2,7 @@
 
 import base64
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +10,9 @@ from netaddr import IPAddress
 
 from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
-from tasks.host.state import File, HostState, Link, Route, Unit
+from tasks.host.state import File, HostState, Line, Link, Route, Unit
 from tasks.parts import managers
-from tasks.parts.managers.manager import UNREACHABLE_METRIC
+from tasks.parts.part import UNREACHABLE_METRIC
 from tasks.planning.plan import plan
 
 DISPATCHER = "networkd-dispatcher.service"
@@ -86,6 +86,18 @@ def bare(manager: str, role: str) -> HostState:
     )
 
 
+def sysctl_files(texts: Mapping[str, str]) -> dict[str, tuple[Line, ...]]:
+    """Files that set sysctls at boot, as they are read: without their comments."""
+    return {
+        path: tuple(
+            Line(path, number, line)
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and line.strip()[0] not in "#;"
+        )
+        for path, text in texts.items()
+    }
+
+
 def answers(manager: str, *interfaces: str) -> dict[str, str]:
     """What a host answers whose manager holds these interfaces."""
     question = managers.by_name(manager).question.name
@@ -106,10 +118,16 @@ def ifupdown(
     interfaces: Iterable[str],
     source: str = "source /etc/network/interfaces.d/*",
     program: str = "/usr/sbin/ifup",
+    settings: Iterable[str] = (),
 ) -> str:
     """The answer of ifupdown for interfaces that are up, with a line of its main file."""
     up = "\n".join(f"{name}={name}" for name in ("lo", *interfaces))
-    return f"ifup: {program}\n{source}\nrecord:\n{up}"
+    said = "\n".join([f"ifup: {program}", *_said(settings), source])
+    return f"{said}\nrecord:\n{up}"
+
+
+def _said(settings: Iterable[str]) -> list[str]:
+    return [f"setting: {each}" for each in settings]
 
 
 @dataclass
@@ -121,18 +139,29 @@ class _Stanza:
     config: dict[str, list[str]]
 
 
-def ifupdown2(interfaces: Iterable[str], source: str = "source /etc/network/interfaces.d/*") -> str:
+def ifupdown2(
+    interfaces: Iterable[str],
+    source: str = "source /etc/network/interfaces.d/*",
+    settings: Iterable[str] = ("addon_scripts_support=1",),
+) -> str:
     """The answer of ifupdown2, whose record is made of pickles."""
     stanzas = [_Stanza(["inet"], name, {"name": ["x"]}) for name in ("lo", *interfaces)]
     record = base64.encodebytes(b"".join(pickle.dumps(each) for each in stanzas)).decode()
-    return f"ifup: /usr/share/ifupdown2/__main__.py\n{source}\nrecord:\n{record.strip()}"
+    said = "\n".join(["ifup: /usr/share/ifupdown2/__main__.py", *_said(settings), source])
+    return f"{said}\nrecord:\n{record.strip()}"
 
 
-def networkmanager(interfaces: Iterable[str], status: str = "connected") -> str:
+def networkmanager(
+    interfaces: Iterable[str],
+    status: str = "connected",
+    configuration: str = "[main]\nplugins=ifupdown,keyfile",
+) -> str:
     """NetworkManager's answer for interfaces, each with a connection."""
     lines = [f"{name}:{status}:Wired\\: {name}" for name in interfaces]
     rest = ["lo:connected (externally):lo", "version: nmcli tool, version 1.42.4"]
-    return "\n".join([*lines, *rest, "dispatcher: enabled"])
+    rest += ["dispatcher: enabled", "configuration:"]
+    rest.append("# NetworkManager configuration: /etc/NetworkManager/NetworkManager.conf\n")
+    return "\n".join([*lines, *rest, configuration])
 
 
 _ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -185,7 +214,7 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
             if path.endswith("/forwarding"):
                 sysctls[path] = "1"
     if node(role).proxied:
-        sysctls["net/ipv6/conf/eth0/proxy_ndp"] = "1"
+        sysctls["net/ipv6/conf/all/proxy_ndp"] = "1"
         sysctls["net/ipv6/neigh/eth0/proxy_delay"] = "0"
     return replace(
         state,

@@ -12,15 +12,24 @@ PREFIX_LENGTH = 127
 
 @dataclass(frozen=True)
 class Server:
-    """A host with native IPv6 that tunnels end on."""
+    """A host with native IPv6 that tunnels end on.
+
+    Clients connect to `ipv4`, which NAT may translate, one to one, to the host's own `local_ipv4`.
+    """
 
     host: str
     ipv4: IPAddress
+    local_ipv4: IPAddress
     prefix: IPNetwork | None
     on_link: bool
     routed_prefixes: tuple[IPNetwork, ...]
     external_interface: str | None
     probe_address: IPAddress
+
+    @property
+    def prefixes(self) -> tuple[IPNetwork, ...]:
+        """All that its tunnels get addresses and prefixes from."""
+        return (*([self.prefix] if self.prefix is not None else []), *self.routed_prefixes)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,8 @@ class Node:
     manager: str | None
     server: Server | None
     ends: tuple[End, ...]
+    numbered: frozenset[IPAddress] = frozenset()
+    """The server's address of every tunnel of the inventory, so that a free number can be named."""
     is_cleared: bool = False
 
     @property
@@ -140,6 +151,12 @@ class Node:
     def upstreams(self) -> tuple[End, ...]:
         """The ends on which this host is the client."""
         return tuple(end for end in self.ends if end.is_client)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """This host as a server, and those of which it is a client."""
+        own = [self.server] if self.server is not None else []
+        return tuple(dict.fromkeys([*own, *(end.tunnel.server for end in self.upstreams)]))
 
     @property
     def lans(self) -> tuple[Lan, ...]:
@@ -203,7 +220,7 @@ def ends(tunnel: Tunnel) -> tuple[End, End]:
         host=tunnel.server.host,
         peer_host=tunnel.client,
         interface=tunnel.server_interface,
-        local=tunnel.server.ipv4,
+        local=tunnel.server.local_ipv4,
         remote=tunnel.client_ipv4,
         address=tunnel.server_ipv6,
         peer=tunnel.client_ipv6,

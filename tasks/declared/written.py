@@ -181,6 +181,9 @@ class WrittenServer(Written):
     """What a person writes under `tunnel_server`."""
 
     ipv4: Ipv4 = Field(description="the IPv4 address that clients connect to, like '198.51.100.10'")
+    local_ipv4: Ipv4 | None = Field(
+        None, description="the server's own IPv4 address behind 1:1 NAT, like '192.0.2.10'"
+    )
     prefix: Prefix | None = Field(
         None,
         description="an IPv6 prefix from /16 to /126 without host bits, like '2001:db8:1::/64'",

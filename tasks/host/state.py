@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from netaddr import IPAddress
+from netaddr import IPAddress, IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
+from tasks.host import rules
+from tasks.host.rules import REJECTIONS, Rule
 
-# The folders where files of Culvert may lie, beside those of network managers.
-FOLDERS = ("/etc/culvert", "/etc/systemd/system", "/etc/sysctl.d", "/var/lib/culvert")
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
 FOLDER = "culvert"
+# What a run leaves of others' complaints, until the next one or the next boot.
+WARNINGS = "/run/culvert-warnings"
 
 # Where people set up a tunnel by hand, whatever their network manager.
 PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
@@ -26,7 +28,17 @@ PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
-_PROTOCOLS = ("kernel", "boot", "static")
+MAIN, LOCAL = "main", "local"
+SET_PROTOCOLS = ("boot", "static")
+"""What a route has that a person or a network manager set."""
+
+_PROTOCOLS = ("kernel", *SET_PROTOCOLS)
+# Whoever uses an address of it may use any other one.
+_NEIGHBOURHOOD = 64
+
+# Of a unit: what it is, and which others have it started.
+_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
+_ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 
 _MARK = "@@ culvert "
 _ANSWER = "answer of "
@@ -64,7 +76,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the main IPv6 table; `destination` is `default` or a prefix."""
+    """An IPv6 route; `destination` is `default` or a prefix."""
 
     destination: str
     gateway: str | None
@@ -72,6 +84,20 @@ class Route:
     protocol: str
     metric: int
     type: str = "unicast"
+
+    def __str__(self) -> str:
+        kind = "" if self.type == "unicast" else f"{self.type} "
+        via = f" via {self.gateway}" if self.gateway else ""
+        return f"{kind}{self.destination}{via} dev {self.device}"
+
+    @cached_property
+    def network(self) -> IPNetwork:
+        return IPNetwork("::/0" if self.destination == "default" else self.destination)
+
+    @property
+    def is_rejection(self) -> bool:
+        """Whether it leads nowhere, as does one to `lo` (ip6_route_info_create)."""
+        return self.type in REJECTIONS or (self.type, self.device) == ("unicast", "lo")
 
 
 @dataclass(frozen=True)
@@ -89,6 +115,9 @@ class Unit:
     is_loaded: bool
     is_active: bool
     is_enabled: bool
+    is_masked: bool = False
+    # Masked, or disabled and asked for by no other unit.
+    is_off_at_boot: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,14 @@ class Line:
     path: str
     number: int
     text: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a folder, or the one where it would be made, has room for: `free` is in KiB."""
+
+    is_writable: bool
+    free: int
 
 
 @dataclass(frozen=True)
@@ -111,14 +148,21 @@ class HostState:
     unreadable: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
+    # Of the main table; of the others, by their names, what has to do with a node's prefixes.
     routes: tuple[Route, ...] = ()
+    tables: Mapping[str, tuple[Route, ...]] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    ipv4_rules: tuple[Rule, ...] = ()
     proxies: frozenset[tuple[IPAddress, str]] = frozenset()
-    # Device of the route to an IPv4 address.
+    # Device of the route to an IPv4 address, and its table where that isn't the main one.
     ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
+    ipv4_tables: Mapping[IPAddress, str] = field(default_factory=dict)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
-    sysctl_files: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    # What sets sysctls at boot, by path: the lines that are no comments. A mask has none.
+    sysctl_files: Mapping[str, tuple[Line, ...]] = field(default_factory=dict)
+    # Where ufw has sysctls of its own, if it is switched on.
+    ufw_sysctls: str | None = None
     # What network managers say, by the name of the question that was asked of them.
     answers: Mapping[str, str] = field(default_factory=dict)
     # By name: networkd-dispatcher's, radvd's own, and Culvert's.
@@ -128,6 +172,16 @@ class HostState:
     radvd_interfaces: frozenset[str] = frozenset()
     # The kernel's sit driver can be unloaded.
     sit_is_module: bool = False
+    # What loading it would do where it isn't loaded, in the words of modprobe and its files.
+    sit_loading: tuple[str, ...] = ()
+    # Programs that a run needs and that aren't there.
+    missing_programs: tuple[str, ...] = ()
+    # Which `ping` it is, in its own words.
+    ping: str = ""
+    # Of each folder where files of Culvert may lie: whether root may write, and KiB that are free.
+    room: Mapping[str, Room] = field(default_factory=dict)
+    # What others' hooks had to say of the last run.
+    warnings: tuple[str, ...] = ()
     # Lines of other people's files that may speak of one of the host's tunnels.
     lines: tuple[Line, ...] = ()
 
@@ -141,8 +195,8 @@ class HostState:
         }
 
     def default_routes(self) -> list[Route]:
-        """IPv6 default routes, the preferred first."""
-        routes = [route for route in self.routes if route.destination == "default"]
+        """IPv6 default routes that lead somewhere, the preferred first."""
+        routes = [r for r in self.routes if r.destination == "default" and not r.is_rejection]
         return sorted(routes, key=lambda route: route.metric)
 
 
@@ -166,25 +220,39 @@ ours -print0 |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
 section default-routes; ip -6 -json route show default
-# Not a routing daemon's, of which there may be very many.
+# Not all of a routing daemon's, of which there may be very many.
 for protocol in @PROTOCOLS@; do
     section "routes $protocol"; ip -6 -json route show proto "$protocol"
 done
+section routes; ip -6 -json -force -batch - 2>/dev/null <<'END'
+@AROUND@
+END
+section rules; ip -6 rule show 2>/dev/null
+section ipv4-rules; ip -4 rule show 2>/dev/null
 section proxies; ip -6 -json neighbour show proxy
-section devices
-for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
+section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
+@REMOTES@
+END
 section sysctls
 grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
     /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
-    /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
-section sysctl-files
-grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
-    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
+    /proc/sys/net/ipv6/neigh/*/proxy_delay \
+    /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null
+section ufw
+ufw=$(grep -hE '^[[:space:]]*(ENABLED|IPT_SYSCTL)=' /etc/default/ufw /etc/ufw/ufw.conf 2>/dev/null)
+echo "$ufw"
+[ -z "$ufw" ] || ufw=$(echo "$ufw" | sed -n 's/^.*IPT_SYSCTL=//p' | tr -d "\"'")
+sysctls="/etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf
+    /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf /etc/sysctl.conf $ufw"
+section sysctl-files; printf '%s\n' $sysctls
+section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/null
 @QUESTIONS@
 section units
 if has systemctl; then
-    systemctl show --property=Id,LoadState,ActiveState,UnitFileState networkd-dispatcher.service \
-        radvd.service $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+    systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
+        NetworkManager.service systemd-networkd.service systemd-networkd.socket \
+        networking.service ufw.service \
+        $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
 fi
 section radvd
 if has radvd; then
@@ -192,6 +260,27 @@ if has radvd; then
         /etc/radvd.conf 2>/dev/null
 fi
 section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section sit-loading
+# By the alias that the kernel asks for, to which `blacklist` applies; without loading anything.
+if [ ! -e /sys/module/sit ]; then
+    cat /proc/sys/kernel/modules_disabled
+    modprobe --dry-run --verbose rtnl-link-sit 2>&1
+    grep -rHE '^[[:space:]]*(install|blacklist)[[:space:]]+(sit|tunnel4|ip_tunnel)([[:space:]]|$)' \
+        /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
+fi
+section programs
+for program in ip ping find tar base64 sed mktemp; do has $program || echo $program; done
+section ping; ping -V 2>&1
+section room
+there=
+for folder in @FOLDERS@; do
+    found=$folder
+    while [ ! -d "$found" ]; do found=${found%/*}; found=${found:-/}; done
+    if [ -w "$found" ]; then echo "$folder writable"; else echo "$folder read-only"; fi
+    there="$there $found"
+done
+df -Pk $there
+section warnings; cat @WARNINGS@ 2>/dev/null
 section lines
 grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
@@ -206,19 +295,46 @@ def script(
     `folders` are all those where files of Culvert may lie, `places` those where people set up a
     tunnel by hand.
     """
-    remotes = sorted({end.remote for end in node.upstreams})
     asked = (f"section '{_ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(folders))
         .replace("@QUESTIONS@", "\n".join(asked))
         .replace("@PLACES@", " ".join(places))
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
+        .replace("@AROUND@", "\n".join(_around(node)))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
+        .replace("@PROPERTIES@", ",".join((*_PROPERTIES, *_ASKING)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
-        .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
+        .replace("@WARNINGS@", WARNINGS)
+        .replace("@REMOTES@", "\n".join(_outer(node)))
     )
+
+
+def _around(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes that are in, are or cover a prefix of the node's."""
+    prefixes = [prefix for server in node.servers for prefix in server.prefixes]
+    for end in node.ends:
+        prefixes += end.tunnel.routed_prefixes
+        if not any(end.address in prefix for prefix in end.tunnel.server.prefixes):
+            prefixes.append(IPNetwork(f"{end.address}/{_NEIGHBOURHOOD}").cidr)
+    # Each is one more look through all routes.
+    for prefix in cidr_merge(prefixes):
+        yield f"route show table all root {prefix}"
+        yield f"route show table all match {prefix}"
+    for probe in sorted({server.probe_address for server in node.servers}):
+        yield f"route show table all match {probe}"
+
+
+def _outer(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes of what carries the tunnels' packets."""
+    for end in node.ends:
+        # A policy rule may be for what has this source.
+        yield f"route get {end.remote} from {end.local}"
+    for remote in sorted({end.remote for end in node.upstreams}):
+        # Where the host doesn't have it.
+        yield f"route get {remote}"
 
 
 def _telling(node: Node) -> Iterable[str]:
@@ -244,6 +360,7 @@ def parse(output: str) -> HostState:
         raise UnreadableStateError("the script that reads the host didn't run to its end")
     try:
         links = _links(sections["addresses"])
+        outer = _outer_routes(sections["devices"])
         return HostState(
             uid=int(sections["uid"]),
             machine=_machine(sections["machine"]),
@@ -251,17 +368,22 @@ def parse(output: str) -> HostState:
             files=_files(sections["files"]),
             links={link.name: link for link in links},
             routes=tuple(_routes(sections)),
+            tables=_tables(sections),
+            rules=rules.parse(sections["rules"]),
+            ipv4_rules=rules.parse(sections["ipv4-rules"]),
             proxies=frozenset(
                 (IPAddress(entry["dst"]), entry["dev"])
                 for entry in _json_documents(sections["proxies"])
             ),
-            ipv4_devices={
-                IPAddress(route["dst"]): route["dev"]
-                for route in _json_documents(sections["devices"])
-                if "dev" in route
+            ipv4_devices={destination: route["dev"] for destination, route in outer.items()},
+            ipv4_tables={
+                destination: route["table"]
+                for destination, route in outer.items()
+                if "table" in route
             },
             sysctls=_sysctls(sections["sysctls"]),
-            sysctl_files=_sysctl_files(sections["sysctl-files"]),
+            sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
+            ufw_sysctls=_ufw_sysctls(sections["ufw"]),
             answers={
                 name.removeprefix(_ANSWER): text
                 for name, text in sections.items()
@@ -271,6 +393,11 @@ def parse(output: str) -> HostState:
             has_radvd=sections["radvd"].startswith("installed"),
             radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
             sit_is_module=bool(sections["sit"]),
+            sit_loading=tuple(sections["sit-loading"].splitlines()),
+            missing_programs=tuple(sections["programs"].split()),
+            ping=sections["ping"].partition("\n")[0],
+            room=_room(sections["room"]),
+            warnings=tuple(sections["warnings"].splitlines()),
             lines=tuple(_lines(sections["lines"])),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
@@ -337,26 +464,49 @@ def _endpoint(value: str | None) -> IPAddress | None:
 
 
 def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
-    """Each route once: default routes were asked for twice."""
+    """Each route of the main table once: some were asked for twice."""
     # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
     found = [*_routes_of(sections["default-routes"], "boot")]
     for protocol in _PROTOCOLS:
         found += _routes_of(sections[f"routes {protocol}"], protocol)
-    return dict.fromkeys(found)
+    found += _routes_of(sections["routes"], "boot")
+    return dict.fromkeys(route for table, route in found if table == MAIN)
 
 
-def _routes_of(text: str, protocol: str) -> Iterable[Route]:
+def _tables(sections: Mapping[str, str]) -> dict[str, tuple[Route, ...]]:
+    """The routes of the other tables."""
+    found: dict[str, dict[Route, None]] = {}
+    for table, route in _routes_of(sections["routes"], "boot"):
+        if table != MAIN:
+            found.setdefault(table, {})[route] = None
+    return {table: tuple(routes) for table, routes in found.items()}
+
+
+def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
+    """Routes, each with the table that it is in."""
     for entry in _json_documents(text):
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
-            yield Route(
-                destination=entry["dst"],
-                gateway=hop.get("gateway"),
-                device=hop.get("dev", ""),
-                protocol=entry.get("protocol", protocol),
-                metric=entry.get("metric", 0),
-                type=entry.get("type", "unicast"),
+            yield (
+                entry.get("table", MAIN),
+                Route(
+                    destination=entry["dst"],
+                    gateway=hop.get("gateway"),
+                    device=hop.get("dev", ""),
+                    protocol=entry.get("protocol", protocol),
+                    metric=entry.get("metric", 0),
+                    type=entry.get("type", "unicast"),
+                ),
             )
+
+
+def _outer_routes(text: str) -> dict[IPAddress, Any]:
+    """By destination, the route of what carries a tunnel's packets: the first one that is told."""
+    found: dict[IPAddress, Any] = {}
+    for route in _json_documents(text):
+        if "dev" in route:
+            found.setdefault(IPAddress(route["dst"]), route)
+    return found
 
 
 def _sysctls(text: str) -> dict[str, str]:
@@ -364,21 +514,30 @@ def _sysctls(text: str) -> dict[str, str]:
     return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
 
 
-def _sysctl_files(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
-    found: dict[str, list[tuple[str, str]]] = {}
-    for line in text.splitlines():
-        path, _, setting = line.partition(":")
-        key, _, value = setting.partition("=")
-        found.setdefault(path, []).append((sysctl_path(key.strip().lstrip("-")), value.strip()))
-    return {path: tuple(settings) for path, settings in found.items()}
+def _sysctl_files(paths: str, lines: str) -> dict[str, tuple[Line, ...]]:
+    # A pattern that fits no file stays as it is.
+    found: dict[str, list[Line]] = {p: [] for p in paths.splitlines() if not p.endswith("/*.conf")}
+    for line in _lines(lines):
+        found.setdefault(line.path, []).append(line)
+    return {path: tuple(each) for path, each in found.items()}
+
+
+def _ufw_sysctls(text: str) -> str | None:
+    """IPT_SYSCTL where ENABLED says yes: the shell reads /etc/default/ufw, then ufw.conf."""
+    pairs = (line.strip().partition("=") for line in text.splitlines())
+    settings = {name: value.strip("\"' ") for name, _, value in pairs}
+    if settings.get("ENABLED") not in {"yes", "YES"}:
+        return None
+    return settings.get("IPT_SYSCTL") or None
 
 
 def sysctl_path(key: str) -> str:
     """The path below /proc/sys of a key as sysctl.d(5) reads it: the first separator decides."""
     separator = re.search(r"[./]", key)
-    if separator is None or separator.group() == "/":
-        return key
-    return key.translate(str.maketrans("./", "/."))
+    if separator is not None and separator.group() == ".":
+        key = key.translate(str.maketrans("./", "/."))
+    # sysctl_normalize() goes on with path_simplify().
+    return "/".join(part for part in key.split("/") if part not in {"", "."})
 
 
 def sysctl_key(path: str) -> str:
@@ -395,9 +554,29 @@ def _units(text: str) -> dict[str, Unit]:
             is_loaded=block["LoadState"] == "loaded",
             is_active=block["ActiveState"] == "active",
             is_enabled=block["UnitFileState"] == "enabled",
+            is_masked=block["LoadState"] == "masked",
+            is_off_at_boot=block["LoadState"] == "masked"
+            or (block["UnitFileState"] == "disabled" and not any(map(block.get, _ASKING))),
         )
         for block in blocks
     }
+
+
+def _room(text: str) -> dict[str, Room]:
+    """A line for each folder, and then `df` of where it is or would be made, in the same order."""
+    folders, _, sizes = text.partition("\nFilesystem")
+    accesses = [line.split() for line in folders.splitlines()]
+    free = [int(line.split()[3]) for line in sizes.splitlines()[1:]]
+    if len(free) != len(accesses):
+        # `df` has nothing to say of some; that a disk is full is then found while files are staged.
+        free = [_UNKNOWN] * len(accesses)
+    return {
+        folder: Room(access == "writable", size)
+        for (folder, access), size in zip(accesses, free, strict=True)
+    }
+
+
+_UNKNOWN = 2**63
 
 
 def _lines(text: str) -> Iterable[Line]:

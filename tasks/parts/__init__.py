@@ -1,8 +1,45 @@
-"""Pure: what a host gets, a module or folder for each part.
+"""Pure: what a host gets, a module or folder for each part, and the table of them.
 
-managers/       one module for each network manager: its evidence, files and commands
-sit             a tunnel as the kernel holds it: lines that tell of it, commands that make it so
+part            what a part must be able to say, and where it is to be put
 sysctls         the kernel's settings that forwarding needs, and what they were before
+tunnels         the tunnels, by their network manager
+    managers/   one module for each network manager: its evidence, files and commands
+    sit         a tunnel as the kernel holds it: lines that tell of it, commands that make it so
 additions       what is added beside Culvert's own interfaces, and the record of it
 advertisements  the radvd of a network behind a client
 """
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import TypeVar
+
+from tasks.declared.model import Node
+from tasks.host import state
+from tasks.parts import additions, advertisements, sysctls, tunnels
+from tasks.parts.managers import MANAGERS
+from tasks.parts.part import Part
+
+# In the order in which they are made; they are stopped in the other one.
+PARTS: tuple[Part, ...] = (sysctls, tunnels, additions, advertisements)
+
+
+_T = TypeVar("_T")
+
+
+def _once(groups: Iterable[Iterable[_T]]) -> tuple[_T, ...]:
+    """What is in any of the groups, in their order."""
+    return tuple(dict.fromkeys(chain.from_iterable(groups)))
+
+
+# All where files of Culvert may lie, whatever manager is in charge.
+FOLDERS = _once(part.FOLDERS for part in PARTS)
+# Of those, patterns of the ones that are Culvert's own.
+OWN_FOLDERS = _once(part.OWN_FOLDERS for part in PARTS)
+_QUESTIONS = _once(part.QUESTIONS for part in PARTS)
+# All where people set up a tunnel by hand.
+_PLACES = _once([*(manager.places for manager in MANAGERS), state.PLACES])
+
+
+def script(node: Node) -> str:
+    """The shell script that reads a host that is to carry the node, and asks every manager."""
+    return state.script(node, _QUESTIONS, FOLDERS, _PLACES)

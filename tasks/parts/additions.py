@@ -4,17 +4,21 @@ Proxy entries, unreachable routes, addresses on networks behind a client: nothin
 tells whose they are, so a file remembers which are Culvert's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from netaddr import IPAddress
 
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, File, HostState
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.host.state import FOLDER, File, HostState, Question
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 FILE = f"/var/lib/{FOLDER}/added"
+
+FOLDERS = (f"/var/lib/{FOLDER}",)
+OWN_FOLDERS = (FOLDER,)
+QUESTIONS: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,40 @@ def wanted(site: Site) -> tuple[Addition, ...]:
     )
 
 
-def files(additions: Iterable[Addition]) -> dict[str, File]:
+def obstacles(site: Site, state: HostState) -> Iterable[str]:
+    """What is to be added, is there, and isn't Culvert's: it would be taken back as if it were.
+
+    Addresses and proxy entries are looked at with all that the host uses already.
+    """
+    there = held(state) - recorded(state).keys()
+    for prefix in site.node.routed_here:
+        if (route := unreachable(str(prefix))) in there:
+            yield (
+                f"{route.line} is there already, and {FILE} doesn't say that Culvert added it: "
+                f"remove it (`{route.delete}`), and the next run adds it"
+            )
+
+
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """None of its own: what brings them back are files of the manager's."""
+    del site, state
+    return ()
+
+
+def files(site: Site, state: HostState) -> dict[str, File]:
     """What remembers them."""
-    lines = [addition.line for addition in additions]
+    del state
+    lines = [addition.line for addition in wanted(site)]
     return {FILE: File(render("culvert/added", lines=lines))} if lines else {}
 
 
-def remembered(state: HostState) -> tuple[Addition, ...]:
-    """What is there and Culvert's, by its own record."""
-    if FILE not in state.files:
-        return ()
-    lines = state.files[FILE].text.splitlines()
-    held = _held(state)
-    return tuple(found for line in lines if (found := Addition(line)) in held)
+def recorded(state: HostState) -> dict[Addition, None]:
+    """What is Culvert's where it is there, by its own record: in the order of that."""
+    text = state.files[FILE].text if FILE in state.files else ""
+    return {Addition(line): None for line in text.splitlines() if not line.startswith("#")}
 
 
-def _held(state: HostState) -> set[Addition]:
+def held(state: HostState) -> set[Addition]:
     """All that is there, whoever made it."""
     return {
         *(proxy(each, device) for each, device in state.proxies),
@@ -96,17 +118,25 @@ def _held(state: HostState) -> set[Addition]:
     }
 
 
-def taking_back(additions: Iterable[Addition], state: HostState) -> Iterable[Step]:
+def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
+    """None: nobody but Culvert reads the record."""
+    del site, staged
+    return ()
+
+
+def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is no longer needed goes, while the old record is still there to tell of it."""
-    kept = {*additions}
-    for old in remembered(state):
-        if old not in kept:
-            yield Step((f"-{old.line}",), (old.delete,))
+    del changed
+    there, kept = held(state), {*wanted(site)}
+    for old in recorded(state):
+        if old in there and old not in kept:
+            yield Step((f"-{old.line}",), (old.delete,), undo=(old.add,))
 
 
-def making(additions: Iterable[Addition], state: HostState) -> Iterable[Step]:
+def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is needed and not there."""
-    held = _held(state)
-    for new in additions:
-        if new not in held:
-            yield Step((f"+{new.line}",), (new.add,))
+    del changed
+    there = held(state)
+    for new in wanted(site):
+        if new not in there:
+            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,))

@@ -9,9 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from tasks.declared.model import Lan, Node
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, OWNED, File, HostState
+from tasks.host.state import FOLDER, OWNED, File, HostState, Question
+from tasks.parts.part import Site
 
 _UNITS = "/etc/systemd/system"
+
+FOLDERS = (f"/etc/{FOLDER}", _UNITS)
+OWN_FOLDERS = (FOLDER,)
+QUESTIONS: tuple[Question, ...] = ()
+
 _PREFIX = f"{OWNED}-radvd-"
 _SUFFIX = ".service"
 
@@ -40,9 +46,9 @@ def _advertised(node: Node) -> tuple[Lan, ...]:
     return tuple(lan for lan in node.lans if lan.advertise)
 
 
-def obstacles(node: Node, state: HostState) -> Iterable[str]:
+def obstacles(site: Site, state: HostState) -> Iterable[str]:
     """What keeps a radvd of Culvert's from running."""
-    for lan in _advertised(node):
+    for lan in _advertised(site.node):
         if not state.units:
             yield (
                 f"`lan` {lan.interface}: there is no systemd to run radvd, which advertises "
@@ -60,10 +66,17 @@ def obstacles(node: Node, state: HostState) -> Iterable[str]:
             )
 
 
-def files(node: Node) -> dict[str, File]:
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """None: a run enables the services."""
+    del site, state
+    return ()
+
+
+def files(site: Site, state: HostState) -> dict[str, File]:
     """A configuration and a service for each network."""
+    del state
     found = {}
-    for end in node.upstreams:
+    for end in site.node.upstreams:
         for lan in end.tunnel.lans:
             if lan.advertise:
                 configuration = _configuration(lan.interface)
@@ -79,20 +92,21 @@ def files(node: Node) -> dict[str, File]:
     return found
 
 
-def checks(staged: Mapping[str, str]) -> Iterable[str]:
-    """Shell commands that fail where radvd can't read a new file, by where each waits."""
+def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
+    """Radvd's own look at its configuration."""
+    del site
     for path, waiting in staged.items():
         if path.startswith(f"/etc/{FOLDER}/radvd-"):
             yield f"radvd --configtest --config {waiting} --logmethod stderr_clean 2>&1"
 
 
-def stopping(node: Node, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Services that are no longer declared, or about to change.
 
     Their last word tells the network that what they advertised goes. One that is stopped while it
     changes is started by the next run where this one ends too early.
     """
-    wanted = {_service(lan.interface): lan for lan in _advertised(node)}
+    wanted = {_service(lan.interface): lan for lan in _advertised(site.node)}
     for path in state.files:
         service = path.rpartition("/")[2]
         if path.startswith(f"{_UNITS}/{_PREFIX}") and service not in wanted:
@@ -103,11 +117,11 @@ def stopping(node: Node, state: HostState, changed: Collection[str]) -> Iterable
             yield _step(f"systemctl stop {service}")
 
 
-def starting(node: Node, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Services that are new or changed, or that somebody stopped."""
     if any(path.startswith(f"{_UNITS}/") for path in changed):
         yield _step("systemctl daemon-reload")
-    for lan in _advertised(node):
+    for lan in _advertised(site.node):
         service = _service(lan.interface)
         unit = state.units.get(service)
         if unit is None or not unit.is_enabled:

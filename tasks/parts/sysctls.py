@@ -1,20 +1,31 @@
 """Pure: the kernel's settings that forwarding needs, and what they were before the first run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.declared.model import Node
+from tasks.host import boot
+from tasks.host.boot import Setting
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, OWNED, File, HostState, sysctl_key, sysctl_path
-from tasks.parts.managers.manager import Site
-from tasks.planning import obstacles
+from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
+from tasks.parts.managers import owned_interfaces
+from tasks.parts.part import Site
 
 FILE = f"/etc/sysctl.d/{OWNED}.conf"
 BEFORE = f"/var/lib/{FOLDER}/sysctls"
 
+FOLDERS = ("/etc/sysctl.d", f"/var/lib/{FOLDER}")
+OWN_FOLDERS = (FOLDER,)
+QUESTIONS: tuple[Question, ...] = ()
+
 # ip6_forward() reads this one; a tunnel's own `forwarding` lets nothing pass. Writing it writes
 # every interface's (addrconf_forward_change).
 _FORWARDING = "net/ipv6/conf/all/forwarding"
+
+# An interface's own has solicitations answered that come by multicast, and no others: of those by
+# unicast, with which a router verifies a neighbour that it knows (RFC 4861, 7.3), ip6_forward()
+# takes care, and reads this one. Entries are of one device, so that it proxies nothing else.
+_PROXYING = "net/ipv6/conf/all/proxy_ndp"
 
 
 def wanted(site: Site, state: HostState) -> dict[str, str]:
@@ -31,10 +42,72 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
             settings[path] = "2"
     settings[_FORWARDING] = "1"
     if site.proxied:
-        settings[f"net/ipv6/conf/{external}/proxy_ndp"] = "1"
+        settings[_PROXYING] = "1"
         # Else each answer waits a random 0 to 0.8 s (pneigh_enqueue).
         settings[f"net/ipv6/neigh/{external}/proxy_delay"] = "0"
     return settings
+
+
+def obstacles(site: Site, state: HostState) -> Iterable[str]:
+    """None of its own: what a run sets, it can set."""
+    del site, state
+    return ()
+
+
+def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
+    """Each line of the host's that would undo one of them at the next boot, or IPv6 itself."""
+    own = files(site, state).get(FILE)
+    tunnels = [end.interface for end in site.ends]
+    foreseen = boot.foreseen(state, {FILE: own.text if own else None}, tunnels)
+    told = set()
+    for path, value in _kept(site, state).items():
+        setting = foreseen.get(path)
+        if setting is None or setting.number == int(value) or setting.line in told:
+            continue
+        told.add(setting.line)
+        yield _loss(path, value, setting)
+
+
+def _kept(site: Site, state: HostState) -> dict[str, str]:
+    """What a run sees to now, and the next boot must bring too."""
+    tunnels = [end.interface for end in site.ends]
+    lans = [lan.interface for lan in site.lans]
+    used = [*tunnels, *lans]
+    # A client's own IPv6 is its own affair.
+    if site.node.server is not None and not any(end.default_route for end in site.ends):
+        used.insert(0, site.external_interface)
+    kept = wanted(site, state)
+    if _FORWARDING in kept:
+        kept |= {f"net/ipv6/conf/{each}/forwarding": "1" for each in used}
+    return kept | {f"net/ipv6/conf/{s}/disable_ipv6": "0" for s in ("all", "default", *used)}
+
+
+def _loss(path: str, needed: str, setting: Setting) -> str:
+    line = setting.line
+    key = sysctl_key(path)
+    sets = f"sets {key} = {setting.value}" if setting.value is not None else f"keeps {key} unset"
+    # A line that is for more than this key, or for another one.
+    through = f" (by `{line.text.strip()}`)" if setting.key != path or setting.value is None else ""
+    name = line.path.rpartition("/")[2]
+    way_out = "take that line out"
+    if line.path.startswith(("/usr/lib/", "/lib/")):
+        way_out = f"have a file /etc/sysctl.d/{name} without that line, which is read instead"
+    return (
+        f"{line.path}, line {line.number}, {sets} at the next boot{through}, where Culvert needs "
+        f"{needed}: {way_out}"
+    )
+
+
+def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
+    """None: systemd-sysctl and sysctl pass over a line that they can't read."""
+    del site, staged
+    return ()
+
+
+def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
+    """None: what is set goes back when nothing needs it any more."""
+    del site, state, changed
+    return ()
 
 
 def _learners(state: HostState) -> Iterable[str]:
@@ -47,13 +120,14 @@ def _learners(state: HostState) -> Iterable[str]:
     yield from (p.split("/")[3] for p in _remembered(state) if p.endswith("/accept_ra"))
 
 
-def files(settings: Mapping[str, str], state: HostState) -> dict[str, File]:
+def files(site: Site, state: HostState) -> dict[str, File]:
     """What sets them at boot, and what remembers the host's own."""
+    settings = wanted(site, state)
     if not settings:
         return {}
     return {
         FILE: _file("sysctl.d/60-culvert.conf", settings),
-        BEFORE: _file("culvert/sysctls", _to_remember(settings, state)),
+        BEFORE: _file("culvert/sysctls", _to_remember([*settings, *_beside(site)], state)),
     }
 
 
@@ -68,24 +142,30 @@ def _remembered(state: HostState) -> dict[str, str]:
     return {sysctl_path(key): value for key, equals, value in lines if equals}
 
 
-def _to_remember(settings: Mapping[str, str], state: HostState) -> dict[str, str]:
+def _to_remember(paths: Iterable[str], state: HostState) -> dict[str, str]:
     before = _remembered(state)
-    paths = list(settings)
     # Interfaces that appear later had no setting before.
-    paths += _each_forwarding(before if _FORWARDING in before else state.sysctls)
+    forwarding = _each_forwarding(before if _FORWARDING in before else state.sysctls)
     current = {**state.sysctls, **before}
-    return {path: current[path] for path in paths if path in current}
+    return {path: current[path] for path in (*paths, *forwarding) if path in current}
+
+
+def _beside(site: Site) -> Iterable[str]:
+    """What others set because of Culvert: networkd, where its entries are, the interface's own."""
+    return [f"net/ipv6/conf/{site.external_interface}/proxy_ndp"] if site.proxied else []
 
 
 def _each_forwarding(settings: Mapping[str, str]) -> list[str]:
     return sorted(path for path in settings if path.endswith("/forwarding") and path != _FORWARDING)
 
 
-def steps(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
+def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What sets what is needed, and sets back what is needed no more."""
-    yield from _setting(settings, node, state)
-    leaving = obstacles.owned_interfaces(state) - {end.interface for end in node.ends}
-    yield from _setting_back(settings, leaving, state)
+    del changed
+    settings = wanted(site, state)
+    yield from _setting(settings, site.node, state)
+    leaving = owned_interfaces(state) - {end.interface for end in site.ends}
+    yield from _setting_back({*settings, *_beside(site)}, leaving, state)
 
 
 def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Iterable[Step]:
@@ -98,11 +178,12 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         yield Step(
             shown=tuple(line for each in changed for line in _lines(each, value, state)),
             commands=(_write(path, value),),
+            undo=tuple(_write(each, state.sysctls[each]) for each in _written_by(path, state)),
         )
     if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
         # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
         # be meant.
-        mine = {path.split("/")[3] for path in settings} | obstacles.owned_interfaces(state)
+        mine = {path.split("/")[3] for path in settings} | owned_interfaces(state)
         # Where it doesn't, hosts are told that this is no router.
         mine |= {lan.interface for lan in node.lans}
         for path in _each_forwarding(state.sysctls):
@@ -110,14 +191,21 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
                 yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))
 
 
+def _written_by(path: str, state: HostState) -> list[str]:
+    """The settings that a write of this one changes, itself first."""
+    if path not in state.sysctls:
+        return []
+    return [path, *(_each_forwarding(state.sysctls) if path == _FORWARDING else ())]
+
+
 def _setting_back(
-    settings: Mapping[str, str], leaving: Iterable[str], state: HostState
+    needed: Collection[str], leaving: Iterable[str], state: HostState
 ) -> Iterable[Step]:
     before = {path: value for path, value in _remembered(state).items() if path in state.sysctls}
-    if _FORWARDING in before and _FORWARDING not in settings:
+    if _FORWARDING in before and _FORWARDING not in needed:
         yield from _forwarding_back(before, leaving, state)
     for path, value in before.items():
-        if path in settings or path.endswith("/forwarding"):
+        if path in needed or path.endswith("/forwarding"):
             continue
         if state.sysctls[path] != value:
             yield Step(tuple(_lines(path, value, state)), (_write(path, value),))

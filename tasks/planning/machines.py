@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tasks.declared.model import Node
 from tasks.host.state import HostState
-from tasks.planning.obstacles import owned_interfaces
+from tasks.parts.managers import owned_interfaces
 
 
 @dataclass(frozen=True)

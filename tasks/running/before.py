@@ -12,7 +12,7 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
 from tasks.declared import declaration, numbering
-from tasks.declared.declaration import DeclarationError
+from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Broker
 from tasks.parts import managers
 from tasks.running.asked import ADDRESSES, refusals

@@ -8,11 +8,14 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import FactError
 from pyinfra.api.host import Host
 
+from tasks import parts
 from tasks.declared.model import Node
 from tasks.host import failures
 from tasks.host import state as host_state
+from tasks.host.changes import refusals
 from tasks.host.state import HostState
-from tasks.parts import managers
+from tasks.planning.obstacles import ObstacleError
+from tasks.planning.plan import Plan
 from tasks.running import connection
 
 
@@ -45,7 +48,16 @@ def run(host: Host, script: str) -> str:
 
 def read(host: Host, node: Node) -> HostState:
     """The state of a host that is to carry the node. Raises FactError and UnreadableStateError."""
-    return host_state.parse(run(host, managers.script(node)))
+    return host_state.parse(run(host, parts.script(node)))
+
+
+def rehearse(host: Host, found: Plan) -> None:
+    """Have the host's manager look at the files as they would be, in a folder of their own.
+
+    Raises ObstacleError where it can't read them, and FactError.
+    """
+    if found.changes.checks and (refused := refusals(run(host, found.changes.rehearsal()))):
+        raise ObstacleError(refused)
 
 
 def _connector_arguments(host: Host, script: str) -> dict[str, Any]:

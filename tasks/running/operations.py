@@ -26,13 +26,15 @@ def converge() -> Commands:
     if not found.changes:
         host.noop("the host is as declared")
         return
-    node = found.node
+    node = found.site.node
     if lost := _lost(end.peer_host for end in node.upstreams):
         yield _failure([f"left alone, because its tunnel server {lost} failed"])
         return
     yield StringCommand("sh", "-s", _stdin=found.changes.script())
     try:
-        after = plan(node, facts.read(host, node))
+        state_after = facts.read(host, node)
+        say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
+        after = plan(node, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:
@@ -56,8 +58,9 @@ def verify() -> Commands:
     """Prove that packets flow through every tunnel of a host."""
     if state.current_stage != StateStage.Execute:
         return
-    site = survey().plans[host.name].site
-    if site is None:
+    planned = survey().plans[host.name]
+    site = planned.site
+    if not site.node.is_declared:
         return
     wanted = proof.checks(site, say_absent(host, site.node))
     try:
@@ -67,7 +70,10 @@ def verify() -> Commands:
         return
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
-    if failures := [result.sentence for result in results if not result.is_met]:
+    failures = [result.sentence for result in results if not result.is_met]
+    if failures:
+        failures += proof.explanations(site, results)
+    if failures := [*failures, *proof.losses(planned.lost_at_boot)]:
         yield _failure(failures)
 
 

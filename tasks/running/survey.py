@@ -4,7 +4,7 @@ What becomes of a client hangs on its server, so the hosts are looked at togethe
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -44,17 +44,21 @@ _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey(wanted: Broker | None = None) -> Survey:
+def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
-    `wanted` is what the hosts are to carry; by default, what the inventory declares. Raises
-    PyinfraError where no host is left.
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Where it
+    `only_proves`, no manager looks at the files as they would be, and a host that would lose
+    something at its next boot is looked at like any other. Raises PyinfraError where no host is
+    left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
             _surveys[state] = found = Survey(wanted or declared(state.inventory))
-            _plan_all(found, _look_at_all(found, state))
+            _plan_all(found, _look_at_all(found, state), only_to_prove=only_proves)
+            if not only_proves:
+                _rehearse_all(found, state)
             _leave_orphans(found, state)
             _report(found, state)
     return _surveys[state]
@@ -66,29 +70,50 @@ def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
 
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
-        with ctx_config.use(state.config.copy()), ctx_host.use(host):
-            try:
-                states[host.name] = facts.read(host, node)
-            except (UnreadableStateError, PyinfraError) as error:
-                if node.is_told:
-                    found.refusals[host.name] = (str(error),)
-                else:
-                    say(host, f"nothing is declared for it, and it can't be read: {error}")
+        try:
+            states[host.name] = facts.read(host, node)
+        except (UnreadableStateError, PyinfraError) as error:
+            if node.is_told:
+                found.refusals[host.name] = (str(error),)
+            else:
+                say(host, f"nothing is declared for it, and it can't be read: {error}")
 
-    hosts = state.inventory.get_active_hosts()
-    gevent.joinall([gevent.spawn(look, host) for host in hosts], raise_error=True)
+    _on_each(state.inventory.get_active_hosts(), look, state)
     # In the order of the inventory, not of the answers.
     return {host.name: states[host.name] for host in state.inventory if host.name in states}
 
 
-def _plan_all(found: Survey, states: Mapping[str, HostState]) -> None:
+def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: bool) -> None:
     found.judgement = judged = machines.judge(found.broker.nodes, states)
     found.refusals.update({name: (sentence,) for name, sentence in judged.mistaken.items()})
     for name in states.keys() - judged.mistaken.keys() - judged.unasked.keys() - judged.idle.keys():
         try:
-            found.plans[name] = plan(found.broker.nodes[name], states[name])
+            node = found.broker.nodes[name]
+            found.plans[name] = plan(node, states[name], only_to_prove=only_to_prove)
         except ObstacleError as error:
             found.refusals[name] = error.sentences
+
+
+def _rehearse_all(found: Survey, state: State) -> None:
+    def rehearse(host: Host) -> None:
+        try:
+            facts.rehearse(host, found.plans[host.name])
+        except ObstacleError as error:
+            found.refusals[host.name] = error.sentences
+        except PyinfraError as error:
+            found.refusals[host.name] = (str(error),)
+
+    _on_each([host for host in state.inventory if host.name in found.plans], rehearse, state)
+
+
+def _on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
+    """At the same time on all."""
+
+    def in_context(host: Host) -> None:
+        with ctx_config.use(state.config.copy()), ctx_host.use(host):
+            act(host)
+
+    gevent.joinall([gevent.spawn(in_context, host) for host in hosts], raise_error=True)
 
 
 def _leave_orphans(found: Survey, state: State) -> None:
@@ -127,10 +152,11 @@ def _report(found: Survey, state: State) -> None:
 
 
 def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
+    say_all(host, found.warnings, "yellow")
     if not found.changes:
         say(host, f"nothing to change ({found.grounds})", color="cyan")
         return
-    if found.site is None:
+    if not found.site.node.is_declared:
         say(host, "CULVERT IS TAKEN OFF THIS HOST, with every tunnel of it", color="red")
     say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:

@@ -24,6 +24,8 @@ def inventories(draw: st.DrawFn) -> Inventory:
                 "prefix": _PREFIXES[n],
                 "on_link": n != 1 and draw(st.booleans()),
                 "routed_prefixes": [_POOLS[n]],
+                # Behind a NAT of its own each may have the address that others have, too.
+                **draw(st.sampled_from([{}, {"local_ipv4": "192.0.2.1"}])),
             }
         }
         for n in range(servers)

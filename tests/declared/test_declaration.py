@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from netaddr import IPAddress, IPNetwork, IPSet
 
-from tasks.declared.declaration import DeclarationError, read
+from tasks.declared.declaration import read
+from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Tunnel, ends
 from tests.declared.declarations import Inventory, broken_inventories, inventories
 from tests.samples import CLIENT, INVENTORY, LAN, SERVER, broker
@@ -70,6 +71,26 @@ def test_behind_nat_the_client_has_its_own_local_address() -> None:
     server, client = ends(tunnel)
     assert str(client.local) == "192.0.2.20"
     assert str(server.remote) == "203.0.113.20"
+
+
+def test_behind_one_to_one_nat_the_server_has_its_own_local_address() -> None:
+    (tunnel,) = read(with_server(local_ipv4="192.0.2.10"), []).tunnels
+    server, client = ends(tunnel)
+    assert str(server.local) == "192.0.2.10"
+    assert str(client.remote) == "198.51.100.10"
+
+
+def test_hosts_behind_nats_of_their_own_may_have_the_same_local_address() -> None:
+    own = {"local_ipv4": "192.0.2.10"}
+    second = {**SERVER, **own, "ipv4": "198.51.100.20", "prefix": "2001:db8:2::/64"}
+    inventory = {
+        **with_server(**own),
+        "fra2": {"tunnel_server": second},
+        CLIENT_HOST: {"tunnel": {**CLIENT, **own}},
+        "web2": {"tunnel": {**CLIENT, **own, "server": "fra2"}},
+    }
+    nodes = read(inventory, []).nodes
+    assert {str(end.local) for node in nodes.values() for end in node.ends} == {"192.0.2.10"}
 
 
 def test_named_addresses_stand_in_for_a_number() -> None:
@@ -214,6 +235,25 @@ ONE_MISTAKE = [
     (
         with_tunnel(ipv4="198.51.100.10"),
         "web1.example.net: tunnel.ipv4 = '198.51.100.10': that is fra1.example.net's own",
+    ),
+    (
+        {
+            **with_server(local_ipv4="192.0.2.10"),
+            CLIENT_HOST: {"tunnel": {**CLIENT, "ipv4": "192.0.2.10"}},
+        },
+        "web1.example.net: tunnel.ipv4 = '192.0.2.10': that is fra1.example.net's own",
+    ),
+    (
+        with_server(local_ipv4="10.1"),
+        "fra1.example.net: tunnel_server.local_ipv4 = '10.1': expected the server's own IPv4 "
+        "address behind 1:1 NAT, like '192.0.2.10'",
+    ),
+    (
+        {
+            **with_server(local_ipv4="192.0.2.10"),
+            "fra2": {"tunnel_server": {**SERVER, "local_ipv4": "192.0.2.11"}},
+        },
+        "fra2: tunnel_server.ipv4 = '198.51.100.10': also in fra1.example.net: tunnel_server.ipv4",
     ),
     (
         with_server(prefix="2001:db8:1::1/64"),
@@ -574,7 +614,7 @@ def test_whatever_is_valid_makes_ends_that_mirror_each_other(inventory: Inventor
         server, client = ends(tunnel)
         assert (server.host, server.peer_host) == (client.peer_host, client.host)
         assert (server.address, server.peer) == (client.peer, client.address)
-        assert server.local == client.remote == tunnel.server.ipv4
+        assert (server.local, client.remote) == (tunnel.server.local_ipv4, tunnel.server.ipv4)
         assert (server.remote, client.local) == (tunnel.client_ipv4, tunnel.local_ipv4)
         assert server.connected == client.connected
         assert (server.mtu, server.ttl) == (client.mtu, client.ttl)

@@ -237,6 +237,8 @@ def _networkd(machine: Machine) -> Files:
 
 def _network_section(card: Card) -> Iterator[str]:
     yield f"IPv6AcceptRA={'yes' if card.advertised else 'no'}"
+    # The default, which a host's own file may say all the same.
+    yield "IPv6ProxyNDP=no"
     if card.dhcp:
         yield "DHCP=ipv4"
     for address in _static(card):

@@ -26,11 +26,19 @@ def test_what_was_before_is_remembered_and_set_back(manager: str) -> None:
     after = deployed(manager, "server")
     assert commands(NOTHING, after) == [
         "sysctl net/ipv6/conf/all/forwarding 0",
-        "sysctl net/ipv6/conf/eth0/proxy_ndp 0",
+        "sysctl net/ipv6/conf/all/proxy_ndp 0",
         "sysctl net/ipv6/neigh/eth0/proxy_delay 80",
     ]
     assert "-sysctl net.ipv6.conf.lo.forwarding = 1" in shown(NOTHING, after)
     assert {c.path for c in plan(NOTHING, after).changes.files} == set(after.files)
+
+
+def test_an_interface_whose_proxying_networkd_turned_on_is_set_back() -> None:
+    own = "net/ipv6/conf/eth0/proxy_ndp"
+    after = deployed("networkd", "server")
+    after = replace(after, sysctls={**after.sysctls, own: "1"})
+    assert not plan(node("server"), after).changes
+    assert f"sysctl {own} 0" in commands(NOTHING, after)
 
 
 def test_an_interface_that_forwarded_before_forwards_after() -> None:

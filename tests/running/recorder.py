@@ -2,7 +2,8 @@
 
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
 `deployed` when a script changes it, unless its data has `breaks`; with `raises` there it answers
-nothing. Those whose data has the same `machine` are one.
+nothing. Those whose data has the same `machine` are one. What the data has under `boots_with` is a
+sysctl that a file of the host's sets at boot.
 """
 
 import json
@@ -30,8 +31,13 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
     if state.OWNED in text and "@@ culvert" in text:
         machine = self.host.data.get("machine", self.host.name)
+        setting = self.host.data.get("boots_with", "#")
         when = "deployed" if deployed else "bare"
-        kind, lines = "read", [f"{when} {self.host.data.sample} {machine}"]
+        kind, lines = "read", [f"{when} {self.host.data.sample} {machine} {setting}"]
+    elif text.startswith("main()") and "@@ rehearsed" in text:
+        kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
+        if self.host.data.get("refuses") != kind:
+            lines = ["@@ rehearsed: 0"]
     elif text.startswith("main()"):
         kind, lines = "change", ["it broke"]
         changed.add(self.host.name)
@@ -47,9 +53,9 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role, machine = output.split()
+    when, manager, role, machine, setting = output.split()
     found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
-    return replace(found, machine=machine)
+    return replace(found, machine=machine, sysctl_files=samples.sysctl_files({LATER: setting}))
 
 
 def connect(self: FakeConnector) -> None:
@@ -61,6 +67,9 @@ ERRORS = {
     "no session": ChannelException(2, "Connect failed"),
     "no connection": ConnectionResetError("reset by peer"),
 }
+
+# A file that sysctl.d(5) reads after Culvert's.
+LATER = "/etc/sysctl.d/99-later.conf"
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()

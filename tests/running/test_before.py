@@ -69,7 +69,7 @@ def test_who_is_not_there_ends_the_run(error: Exception) -> None:
 def test_a_question_that_nobody_answers_ends_the_run(run: Start) -> None:
     done = run("deploy.py")
     assert done.status == 1
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
     assert "nobody answers here: add `-y` to go on without a question" in done.output
 
 
@@ -98,7 +98,8 @@ def test_groups_may_have_the_data(run: Start, tmp_path: Path) -> None:
 
     done = run("deploy.py", "--dry", "--limit", "clients", write=write)
     assert done.status == 0, done.output
-    assert done.execs == [[CLIENT_HOST, "connect"], [CLIENT_HOST, "read"]]
+    assert {host for host, _ in done.execs} == {CLIENT_HOST}
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
 
 
 def test_from_elsewhere_the_settings_are_asked_for(tmp_path: Path) -> None:

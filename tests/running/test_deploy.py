@@ -6,11 +6,11 @@ from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
 from tests.samples import CLIENT, SERVER
 
 
-def test_a_dry_run_costs_one_exec_on_each_host(run: Start) -> None:
-    done = run("deploy.py", "--dry", "--diff")
+def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
+    done = run("deploy.py", "--dry", "--diff", server={"is_deployed": True})
     assert done.status == 0
     assert done.on(SERVER_HOST) == ["read"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
@@ -24,10 +24,19 @@ def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Sta
     assert done.output.count("nothing to change (") == 2
 
 
-def test_a_run_that_changes_a_host_costs_four_execs(run: Start) -> None:
+def test_a_run_that_changes_a_host_costs_five_execs(run: Start) -> None:
     done = run()
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
-    assert done.on(CLIENT_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse", "change", "read", "verify"]
+
+
+def test_files_that_a_manager_would_refuse_are_found_before_any_host_is_changed(run: Start) -> None:
+    done = run(client={"refuses": "rehearse"})
+    assert done.status == 1
+    assert f"[{CLIENT_HOST}]     netplan: no such key\n" in done.output
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
+    order = [tuple(each) for each in done.execs]
+    assert order.index((CLIENT_HOST, "rehearse")) < order.index((SERVER_HOST, "change"))
 
 
 def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> None:
@@ -43,21 +52,21 @@ def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
     assert done.status == 1
     assert "there is no interface eth9" in done.output
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
     done = run(server={"breaks": "change"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
 
 def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
     assert done.on(CLIENT_HOST) == ["read"]
 
 
@@ -89,6 +98,39 @@ def test_verification_alone_changes_nothing(run: Start) -> None:
     assert done.on(CLIENT_HOST) == ["read", "verify"]
 
 
+LOSS = {"is_deployed": True, "boots_with": "net.ipv6.conf.all.forwarding=0"}
+LOST = (
+    "/etc/sysctl.d/99-later.conf, line 1, sets net.ipv6.conf.all.forwarding = 0 at the next boot, "
+    "where Culvert needs 1: take that line out"
+)
+
+
+def test_what_would_be_lost_at_the_next_boot_is_proven_now_and_fails(run: Start) -> None:
+    done = run("tasks.verify.verify", "-y", server=LOSS, client={"is_deployed": True})
+    assert done.status == 1
+    assert done.on(SERVER_HOST) == ["read", "verify"]
+    assert "verified: net.ipv6.conf.all.forwarding is 1" in done.output
+    assert (
+        f"expected: all of this outlives a boot; would be lost at the next boot: {LOST}\n"
+        in done.output
+    )
+
+
+@pytest.mark.parametrize("task", ["deploy.py", "tasks.drift.drift"])
+def test_nothing_is_changed_where_it_would_be_lost_at_the_next_boot(run: Start, task: str) -> None:
+    done = run(task, "-y", server=LOSS)
+    assert done.status == 1
+    assert LOST in done.output
+    assert done.on(SERVER_HOST) == ["read"]
+    assert "change" not in done.on(CLIENT_HOST)
+
+
+def test_what_would_be_lost_is_removed_all_the_same(run: Start) -> None:
+    done = run("tasks.remove.remove", "-y", server=LOSS, client={"is_deployed": True})
+    assert done.status == 0, done.output
+    assert done.on(SERVER_HOST) == ["read", "change", "read"]
+
+
 def test_a_run_limited_to_one_end_says_so(run: Start) -> None:
     done = run("deploy.py", "-y", "--limit", SERVER_HOST)
     assert done.status == 0, done.output
@@ -101,7 +143,7 @@ def test_drift_is_shown_and_fails(run: Start) -> None:
     assert done.status == 1
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert f"+++ {SERVER_HOST}" not in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 @pytest.mark.parametrize("mode", ["-y", "--dry"])

@@ -2,11 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tasks import parts
 from tasks.declared import declaration
 from tasks.host import state
 from tasks.parts import managers
@@ -114,32 +116,72 @@ def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
         return dict(zip(names, found, strict=True))
 
 
+def read_state(lab: Lab, hosts: Hosts, name: str) -> state.HostState:
+    """A machine as a run on these hosts reads it, without pyinfra."""
+    node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
+    return state.parse(lab.machine(name).run(parts.script(node)).stdout)
+
+
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:
     """What a run would change on a machine, read without pyinfra."""
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
-    found = state.parse(lab.machine(name).run(managers.script(node)).stdout)
-    return plan.plan(node, found).changes.diff()
+    return plan.plan(node, read_state(lab, hosts, name)).changes.diff()
 
 
 class Pings:
-    """What a machine sends to an address again and again, and of which nothing may be lost."""
+    """What a machine sends to an address again and again, and of which nothing may be lost.
+
+    Unless it `confirms`, it leaves alone what the machine knows of its neighbours: the usual ping
+    tells the kernel with every answer that the neighbour on the way is there (MSG_CONFIRM).
+    """
 
     def __init__(
-        self, machine: LabMachine, address: str, *, every: float, interface: str | None = None
+        self,
+        machine: LabMachine,
+        address: object,
+        *,
+        every: float,
+        interface: str | None = None,
+        confirms: bool = True,
     ) -> None:
         through = f"-I {interface} " if interface else ""
-        self._running = machine.start(f"exec ping -6 -n -i {every} {through}{address}")
+        program = "ping -n" if confirms else "busybox ping"
+        self._first = 1 if confirms else 0
+        self._running = machine.start(f"exec {program} -6 -i {every} {through}{address}")
 
     def assert_answered(self, more_than: int) -> int:
         """End them. How many were answered: all, and more than so many."""
         done = self._running.stop("INT")
-        answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", done.stdout)]
+        answered = [int(number) for number in re.findall(r"seq=(\d+) ttl", done.stdout)]
         sent = re.search(r"(\d+) packets transmitted", done.stdout)
         assert sent, f"ping ended by itself: {done}"
-        assert answered == list(range(1, len(answered) + 1)), done.stdout
+        assert answered == [self._first + index for index in range(len(answered))], done.stdout
         # One may have been on its way at the end.
         assert more_than < int(sent[1]) <= len(answered) + 1, done.stdout
         return len(answered)
+
+
+class Solicitations:
+    """Those by unicast that ask for an address on a router's link, from now on (RFC 4861, 7.3)."""
+
+    def __init__(self, router: LabMachine, interface: str, address: object) -> None:
+        self._address = address
+        only = "icmp6 && (ip6[40] == 135 || ip6[40] == 136)"
+        self._running = router.start(f"exec tcpdump -l -n -i {interface} '{only}'")
+
+    def assert_answered(self, more_than: int) -> None:
+        """End looking. Every one was answered before the next one, and there were so many."""
+        lines = self._running.stop("INT").stdout.splitlines()
+        solicitation = rf" > (?!ff02:).*: ICMP6, neighbor solicitation, who has {self._address},"
+        asked = re.compile(solicitation)
+        told = re.compile(rf": ICMP6, neighbor advertisement, tgt is {self._address},")
+        seen = "".join(
+            "?" * bool(asked.search(each)) + "!" * bool(told.search(each)) for each in lines
+        )
+        # At the start an answer may have been on its way, and one at the end.
+        pairs = "?!" * seen.count("?")
+        assert pairs.startswith(seen.lstrip("!")), "\n".join(lines)
+        assert seen.count("?") > more_than, "\n".join(lines)
 
 
 def forget_neighbours(router: LabMachine) -> None:
@@ -150,6 +192,20 @@ def forget_neighbours(router: LabMachine) -> None:
     """
     known = " ".join(f"nud {state}" for state in ("reachable", "stale", "delay", "probe", "failed"))
     router.run(f"ip -6 neighbour flush {known}")
+
+
+@contextmanager
+def multicast_held_back(router: LabMachine) -> Iterator[None]:
+    """Meanwhile a router asks for its neighbours by unicast alone, as if it had just asked all."""
+    to_all = "icmpv6 type nd-neighbor-solicit ip6 daddr ff02::/16"
+    router.run(
+        "nft 'table ip6 held { chain output { type filter hook output priority filter; "
+        f"{to_all} drop; }}; }}'"
+    )
+    try:
+        yield
+    finally:
+        router.run("nft delete table ip6 held")
 
 
 def assert_traffic(lab: Lab, case: Case) -> None:

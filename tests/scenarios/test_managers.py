@@ -28,9 +28,11 @@ from tests.scenarios.conftest import Labs
 from tests.scenarios.observation import (
     Observation,
     Pings,
+    Solicitations,
     assert_both_ways,
     differences,
     forget_neighbours,
+    multicast_held_back,
     observe,
     pending,
 )
@@ -41,7 +43,8 @@ class Stage:
     """A topology that went through a scenario: its lab, what is declared, the last run.
 
     `pings` come from the servers whose default route is learned; at the time `expired` no such
-    route is left that isn't learned anew.
+    route is left that isn't learned anew. Those by the names of clients come from the Internet
+    host, and `solicitations`, by those of servers, are what its router asks for meanwhile.
     """
 
     lab: Lab
@@ -53,6 +56,7 @@ class Stage:
     seconds: float = 0
     pings: dict[str, Pings] = field(default_factory=dict)
     expired: float = 0
+    solicitations: dict[str, Solicitations] = field(default_factory=dict)
 
     @property
     def topology(self) -> Topology:
@@ -118,6 +122,9 @@ def expiry() -> float:
 
 PATIENCE = 2 * ADVERTISED_SECONDS
 
+VERIFIED_SECONDS = 90
+"""In which a router that verifies a neighbour asks every two to four seconds."""
+
 
 # --- What happens ----------------------------------------------------------------------------
 
@@ -164,6 +171,20 @@ def applied(stage: Stage) -> None:
 
 def restarted(stage: Stage) -> None:
     stage.command(lambda machine: [FLAVOURS[machine.flavour].restart])
+
+
+def verified(stage: Stage) -> None:
+    """Traffic from the Internet to every client, while their router verifies that it is there."""
+    internet = stage.lab.machine("internet")
+    stage.look_at_traffic()
+    with multicast_held_back(internet):
+        for case in straight(stage.topology):
+            link = stage.topology.to_server(case.server)
+            stage.solicitations[case.server] = Solicitations(internet, link, case.client_ipv6)
+            stage.pings[case.client] = Pings(
+                internet, case.client_ipv6, every=0.2, interface=FAR_ADDRESS, confirms=False
+            )
+        time.sleep(VERIFIED_SECONDS)
 
 
 def moved(stage: Stage) -> None:
@@ -221,6 +242,14 @@ def keeps_its_learned_route(stage: Stage, host: str) -> None:
         assert found.endswith("\n1\n")
 
 
+def is_verified(stage: Stage, host: str) -> None:
+    """The router had every answer, though it asked by unicast alone, and no packet was lost."""
+    if host in stage.solicitations:
+        stage.solicitations[host].assert_answered(more_than=VERIFIED_SECONDS // 6)
+    else:
+        stage.pings[host].assert_answered(more_than=2 * VERIFIED_SECONDS)
+
+
 def is_as_before(stage: Stage, host: str) -> None:
     """Nothing of Culvert is left, and nothing else is gone."""
     after = {host: observe(stage.lab.machine(host))}
@@ -252,13 +281,15 @@ class Scenario:
 DEPLOYED = Scenario("first deploy", first_deploy, is_proven, is_quick=True)
 PULLED = Scenario("cable pulled", cable_pulled, is_deployed, is_quick=True)
 APPLIED = Scenario("manager applies", applied, is_deployed, after=PULLED)
+RESTARTED = Scenario("manager restarts", restarted, is_deployed, after=APPLIED)
 SCENARIOS = (
     DEPLOYED,
     Scenario("unchanged re-run", unchanged_run, is_unchanged, after=DEPLOYED, is_quick=True),
     Scenario("reboot", reboot, is_back),
     PULLED,
     APPLIED,
-    Scenario("manager restarts", restarted, is_deployed, after=APPLIED),
+    RESTARTED,
+    Scenario("router verifies", verified, is_verified, after=RESTARTED, flows=False),
     Scenario("ends move", moved, is_proven),
     Scenario("removed", removed, is_as_before, is_quick=True, flows=False),
 )

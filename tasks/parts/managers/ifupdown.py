@@ -1,20 +1,31 @@
 """Pure: ifupdown, Debian's own (ifup(8), interfaces(5)), and what its two heirs share with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 
 from tasks.declared.model import PREFIX_LENGTH, End
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.parts.managers.manager import not_starting
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 FOLDER = "/etc/network/interfaces.d"
 # Longer than interface names can be, so that no tunnel's file is called the same.
 _EXTERNAL_INTERFACE = f"{FOLDER}/{OWNED}-external-interface"
 _LOCAL_AREA_NETWORKS = f"{FOLDER}/{OWNED}-local-area-networks"
 
+_MAIN = "/etc/network/interfaces"
 _RECORD = "record:"
+# Of three files, one for each of them and one for all, the settings that decide what is brought up
+# at boot.
+_SETTING_IS = "setting: "
+_DEFAULTS = "/etc/default/networking"
+_FILES = f"{_DEFAULTS} /etc/network/ifupdown2/ifupdown2.conf /etc/network/ifupdown-ng.conf"
+_SETTINGS = (
+    "CONFIGURE_INTERFACES|EXCLUDE_INTERFACES|"
+    "addon_scripts_support|default_interfaces_configfile|auto_executor_selection"
+)
 
 
 class Ifupdown:
@@ -24,6 +35,7 @@ class Ifupdown:
     """
 
     name = "ifupdown"
+    ignoring_routers = "`accept_ra 0` in its `inet6` stanza"
     # The line of /etc/network/interfaces that this one understands in all its versions.
     source = f"source {FOLDER}/*"
     folders: tuple[str, ...] = (FOLDER,)
@@ -39,7 +51,11 @@ class Ifupdown:
         "ifupdown",
         f"""if has ifup; then
     ifup=$(readlink -f "$(command -v ifup)"); echo "ifup: $ifup"
-    grep -E '^[[:space:]]*source' /etc/network/interfaces
+    settings=$(sed -nE 's/^[[:space:]]*({_SETTINGS})[[:space:]]*=/{_SETTING_IS}\\1=/p' {_FILES})
+    echo "$settings"
+    main=
+    case $ifup in */ifupdown2/*) main=$(echo "$settings" | sed -n 's/.*configfile=//p') ;; esac
+    grep -E '^[[:space:]]*source' "${{main:-{_MAIN}}}"
     echo {_RECORD}
     case $ifup in
     */ifupdown2/*)
@@ -65,17 +81,29 @@ fi 2>/dev/null""",
             return None
         return f"{self._record} lists it"
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
+        del site
         flavour = _flavour(state)
         if flavour != self.name:
             found = f"`ifup` is {flavour}'s" if flavour else "there is no `ifup`"
             yield f"`manager` is {self.name} in the inventory, and {found}"
+
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        if _flavour(state) != self.name:
             return
+        settings = _settings(state)
+        yield from not_starting("networking.service", state)
+        if settings.get("CONFIGURE_INTERFACES") == "no":
+            yield (
+                f"{_DEFAULTS} has CONFIGURE_INTERFACES=no, so nothing would bring the tunnels up "
+                "at the next boot: take that line out"
+            )
         if not any(self._includes(line) for line in _sources(state)):
             yield (
-                f"/etc/network/interfaces doesn't read {FOLDER}, where Culvert's files go: "
+                f"{self._main(settings)} doesn't read {FOLDER}, where Culvert's files go: "
                 f"add the line `{self.source}`"
             )
+        yield from self._switched_off(site, settings)
         stanzas = self._stanzas(_record(state))
         for interface in site.added_to:
             stanza = stanzas.get(interface, interface)
@@ -85,6 +113,22 @@ fi 2>/dev/null""",
                     f"which would not bring back what Culvert adds to {interface}: call the "
                     "stanza so"
                 )
+
+    def _main(self, settings: Mapping[str, str]) -> str:
+        """The file with which it starts to read."""
+        del settings
+        return _MAIN
+
+    def _switched_off(self, site: Site, settings: Mapping[str, str]) -> Iterable[str]:
+        """Sentences on settings that keep it from bringing up all of the site."""
+        patterns = settings.get("EXCLUDE_INTERFACES", "").split()
+        for end in site.ends:
+            for pattern in patterns:
+                if fnmatch(end.interface, pattern):
+                    yield (
+                        f"{_DEFAULTS} has {pattern} in EXCLUDE_INTERFACES, so {end.interface} "
+                        "would stay down at the next boot: take it out"
+                    )
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         del state
@@ -126,14 +170,15 @@ fi 2>/dev/null""",
                 yield f"ifup --no-act --force --interfaces={waiting} {interface} 2>&1"
 
     def create(self, end: End) -> Iterable[str]:
-        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
-        yield f"ifup --force {end.interface}"
+        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force. The
+        # host's own hooks in if-up.d decide how it ends.
+        yield f"lenient ifup --force {end.interface}"
 
     def remove(self, interface: str) -> Iterable[str]:
         # Without its stanza, ifupdown would not know the interface any more.
         yield f"ifdown --force {interface} || true"
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del site, state, changed
         return ()
 
@@ -166,7 +211,15 @@ def _record(state: HostState) -> str:
 
 
 def _sources(state: HostState) -> list[str]:
-    return _answer(state)[0].splitlines()[1:]
+    lines = _answer(state)[0].splitlines()
+    return [line for line in lines if line.lstrip().startswith("source")]
+
+
+def _settings(state: HostState) -> dict[str, str]:
+    """By name, of all three; which of them one of the three reads is its own affair."""
+    lines = (line for line in _answer(state)[0].splitlines() if line.startswith(_SETTING_IS))
+    pairs = (line.removeprefix(_SETTING_IS).partition("=") for line in lines)
+    return {name: value.strip(" \t\"'") for name, _, value in pairs}
 
 
 def _flavour(state: HostState) -> str | None:

@@ -9,8 +9,9 @@ from itertools import pairwise
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, UnreadableStateError
 from tasks.parts.managers.ifupdown import Ifupdown
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
+_CONFIGURATION = "/etc/network/ifupdown2/ifupdown2.conf"
 _HOOKS = "/etc/network/if-up.d"
 
 
@@ -45,6 +46,18 @@ class Ifupdown2(Ifupdown):
             case ["source", pattern, *_]:
                 return pattern.startswith("/") and super()._includes(f"source {pattern}")
         return False
+
+    def _main(self, settings: Mapping[str, str]) -> str:
+        return settings.get("default_interfaces_configfile") or super()._main(settings)
+
+    def _switched_off(self, site: Site, settings: Mapping[str, str]) -> Iterable[str]:
+        yield from super()._switched_off(site, settings)
+        # Without the line they aren't run either.
+        if site.added_to and settings.get("addon_scripts_support") != "1":
+            yield (
+                f"{_CONFIGURATION} hasn't addon_scripts_support=1, so nothing would run "
+                f"{_HOOKS}, where Culvert's scripts for {' and '.join(site.added_to)} go: set it so"
+            )
 
     def _additions(self, site: Site) -> dict[str, File]:
         files = {}

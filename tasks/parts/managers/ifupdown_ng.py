@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from tasks.parts.managers.ifupdown import FOLDER, Ifupdown
+from tasks.parts.part import Site
 
 
 class IfupdownNg(Ifupdown):
@@ -15,6 +16,14 @@ class IfupdownNg(Ifupdown):
     # Up to 0.12 there are no patterns, and a line with one fails the whole file: then nothing is
     # up, and no evidence is found.
     source = f"source-directory {FOLDER}"
+
+    def _switched_off(self, site: Site, settings: Mapping[str, str]) -> Iterable[str]:
+        # It knows no EXCLUDE_INTERFACES.
+        if site.ends and settings.get("auto_executor_selection") == "0":
+            yield (
+                "/etc/network/ifupdown-ng.conf has auto_executor_selection = 0, so nothing would "
+                "make the tunnels at the next boot: take that line out"
+            )
 
     def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
         # `ifup --no-act` finds fault with nothing. An address that it can't read is not there.

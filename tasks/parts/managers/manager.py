@@ -1,48 +1,12 @@
 """Pure: what a network manager must be able to say, for Culvert to put a tunnel on its hosts."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from netaddr import IPAddress
-
-from tasks.declared.model import End, Lan, Node
+from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.state import File, HostState, Question
-
-# The worst that there is: whatever else leads there is preferred.
-UNREACHABLE_METRIC = 4294967295
-
-
-@dataclass(frozen=True)
-class Site:
-    """A node on its own host: which interface leads to the Internet there."""
-
-    node: Node
-    external_interface: str
-
-    @property
-    def ends(self) -> tuple[End, ...]:
-        return self.node.ends
-
-    @property
-    def proxied(self) -> tuple[IPAddress, ...]:
-        return self.node.proxied
-
-    @property
-    def lans(self) -> tuple[Lan, ...]:
-        return self.node.lans
-
-    @property
-    def adds_to_external(self) -> bool:
-        """Whether proxy entries or unreachable routes come and go with the external interface."""
-        return bool(self.proxied or self.node.routed_here)
-
-    @property
-    def added_to(self) -> list[str]:
-        """The interfaces that aren't Culvert's, and get something of it."""
-        external = {self.external_interface} if self.adds_to_external else set()
-        return sorted({*external, *(lan.interface for lan in self.lans)})
+from tasks.parts.part import Site
 
 
 def not_running(service: str) -> str:
@@ -50,6 +14,23 @@ def not_running(service: str) -> str:
     return (
         f"{service} doesn't run, so nothing would bring the tunnels up at boot: start it, or name "
         "another `manager`"
+    )
+
+
+def not_starting(service: str, state: HostState, *, is_generated: bool = False) -> Iterable[str]:
+    """What keeps a manager that runs from starting at boot.
+
+    `is_generated`: whether something outside systemd's own settings has it started.
+    """
+    unit = state.units.get(service)
+    socket = state.units.get(service.replace(".service", ".socket"))
+    is_started = is_generated or (socket is not None and socket.is_enabled)
+    if unit is None or not (unit.is_masked or (unit.is_off_at_boot and not is_started)):
+        return
+    word, command = ("masked", "unmask") if unit.is_masked else ("disabled", "enable")
+    yield (
+        f"{service} is {word}, so nothing would bring the tunnels up at the next boot: run "
+        f"`systemctl {command} {service}`"
     )
 
 
@@ -63,6 +44,10 @@ class Manager(Protocol):
     @property
     def looked_for(self) -> str:
         """What `evidence` looks for, for the sentence that refuses a host."""
+
+    @property
+    def ignoring_routers(self) -> str:
+        """What people write for an interface that is to learn no default route on its link."""
 
     @property
     def question(self) -> Question:
@@ -90,8 +75,11 @@ class Manager(Protocol):
     def evidence(self, state: HostState, interface: str) -> str | None:
         """What shows that this manager holds the interface now; None where nothing does."""
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         """Sentences on what would keep this manager from carrying the site."""
+
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        """Sentences on what would keep it from bringing all of that back after a boot."""
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         """Every file that the site needs of this manager, by its path."""
@@ -112,5 +100,5 @@ class Manager(Protocol):
     def remove(self, interface: str) -> Iterable[str]:
         """Shell commands, run while the files are there, before the tunnel's link is deleted."""
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         """What else the manager needs, given the paths of the files that changed."""

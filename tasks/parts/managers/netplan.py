@@ -1,13 +1,13 @@
 """Pure: netplan with systemd-networkd underneath (netplan(5))."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState
-from tasks.parts.managers.manager import Site
 from tasks.parts.managers.networkd import GENERATED, Networkd
+from tasks.parts.part import Site
 
 _FOLDER = "/etc/netplan"
 
@@ -16,10 +16,13 @@ class Netplan(Networkd):
     """Tunnels as files of netplan's; the rest, of which it knows nothing, as networkd has it."""
 
     name = "netplan"
+    ignoring_routers = "`accept-ra: false` in its entry"
     folders = (_FOLDER, *Networkd.folders)
     places = folders
     hand_made = r"^\s*[\"']?NAMES[\"']?:\s*(?:#.*)?$"
     looked_for = f"`networkctl` shows it configured from {GENERATED}… (netplan)"
+    # By a generator of netplan's.
+    _is_generated = True
 
     def defines(self, path: str) -> str | None:
         prefix = f"{_FOLDER}/{OWNED}-"
@@ -44,7 +47,7 @@ class Netplan(Networkd):
     def remove(self, interface: str) -> Iterable[str]:
         yield f"rm -f {GENERATED}{interface}.netdev {GENERATED}{interface}.network"
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         for path in changed:
             interface = self.defines(path)
             if interface in {end.interface for end in site.ends}:

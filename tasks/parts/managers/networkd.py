@@ -1,7 +1,7 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from tasks.declared.model import End
@@ -9,14 +9,12 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site, not_running
+from tasks.parts.managers.manager import not_running, not_starting
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/systemd/network"
-# Routable comes when the uplink is back, configured also when networkd only went over it again. A
-# mode other than 0755 is skipped without a word.
-_DISPATCHER_FILES = tuple(
-    f"/etc/networkd-dispatcher/{state}.d/{OWNED}" for state in ("configured", "routable")
-)
+# A mode other than 0755 is skipped without a word.
+_DISPATCHER_FILE = f"/etc/networkd-dispatcher/routable.d/{OWNED}"
 _DISPATCHER = "networkd-dispatcher.service"
 # Where netplan puts what it makes of its files, and how it calls the file of an interface.
 GENERATED = "/run/systemd/network/10-netplan-"
@@ -25,14 +23,14 @@ GENERATED = "/run/systemd/network/10-netplan-"
 class Networkd:
     """Tunnels as files of networkd's, proxy entries held by it and, if there, its dispatcher.
 
-    Of the two, networkd's drop-in keeps proxying on through every path on which it configures the
-    interface; the dispatcher's script brings back what was flushed when it becomes routable.
+    They vanish when the interface goes down. Networkd brings them back as soon as it has read its
+    drop-in, at the next boot at the latest; until then the dispatcher's script does.
     """
 
     name = "networkd"
+    ignoring_routers = "`IPv6AcceptRA=no` in the [Network] section of its file"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
-    # Debian's networkd-dispatcher brings a routable.d, and no configured.d.
-    own_folders = ("network/*.network.d", "networkd-dispatcher/configured.d")
+    own_folders = ("network/*.network.d",)
     places: tuple[str, ...] = folders
     hand_made = r"^\s*Name\s*=\s*NAMES\s*$"
     # What `networkctl list` reads, too: networkd itself answers only where it has reached D-Bus.
@@ -49,6 +47,8 @@ class Networkd:
 fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"
+    # Whether somebody else has networkd started at boot, enabled or not.
+    _is_generated = False
 
     def evidence(self, state: HostState, interface: str) -> str | None:
         file = self._network_file(interface, state)
@@ -57,7 +57,8 @@ fi 2>/dev/null""",
             return None
         return f"networkd has it {status} from {file}"
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        yield from not_starting("systemd-networkd.service", state, is_generated=self._is_generated)
         for end in site.ends:
             own = self._network_name(end)
             for file, criteria in self._criteria(state).items():
@@ -67,6 +68,8 @@ fi 2>/dev/null""",
                         f"{file} is for {end.interface} too, and networkd reads it before {own}: "
                         "have its [Match] leave that interface out, or rename it"
                     )
+
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         if not self._links(state):
             yield not_running("systemd-networkd")
             return
@@ -110,8 +113,8 @@ fi 2>/dev/null""",
             files[self._drop_in(interface, state)] = File(text)
         if site.proxied and _has_dispatcher(state):
             values = {"interface": site.external_interface, "proxied": site.proxied}
-            script = File(render("networkd/networkd-dispatcher", **values), mode=0o755)
-            files |= dict.fromkeys(_DISPATCHER_FILES, script)
+            script = render("networkd/networkd-dispatcher", **values)
+            files[_DISPATCHER_FILE] = File(script, mode=0o755)
         return files
 
     def defines(self, path: str) -> str | None:
@@ -134,7 +137,7 @@ fi 2>/dev/null""",
         del interface
         return ()
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del changed
         if site.proxied and _has_dispatcher(state) and not state.units[_DISPATCHER].is_active:
             # Its unit starts only where there is a script.

@@ -1,7 +1,7 @@
 """Pure: NetworkManager (nm-settings-keyfile(5), NetworkManager-dispatcher(8))."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from uuid import NAMESPACE_URL, uuid5
 
 from tasks.declared.model import End
@@ -9,7 +9,9 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import UNREACHABLE_METRIC, Site, not_running
+from tasks.parts.managers import unmanaged
+from tasks.parts.managers.manager import not_running, not_starting
+from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/NetworkManager/system-connections"
 _SUFFIX = ".nmconnection"
@@ -18,6 +20,7 @@ _DISPATCHER = f"{_HOOKS}/{OWNED}"
 _DISPATCHER_UNIT = "NetworkManager-dispatcher.service"
 _DISPATCHER_IS = "dispatcher: "
 _VERSION_IS = "version: "
+_CONFIGURATION = "configuration:"
 # Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
 _NEEDED = (1, 38)
 
@@ -30,6 +33,7 @@ class NetworkManager:
     """
 
     name = "networkmanager"
+    ignoring_routers = "`ipv6.never-default yes` in its connection"
     folders = (_FOLDER, _HOOKS)
     own_folders = ()
     places = folders
@@ -40,6 +44,7 @@ class NetworkManager:
     nmcli --terse --fields DEVICE,STATE,CONNECTION device
     echo {_VERSION_IS}"$(nmcli --version)"
     echo {_DISPATCHER_IS}"$(systemctl is-enabled {_DISPATCHER_UNIT})"
+    echo {_CONFIGURATION}; NetworkManager --print-config
 fi 2>/dev/null""",
     )
     looked_for = "`nmcli device` shows it connected (NetworkManager)"
@@ -52,7 +57,7 @@ fi 2>/dev/null""",
             return None
         return f"NetworkManager has it {status} by its connection {connection!r}"
 
-    def obstacles(self, state: HostState, site: Site) -> Iterable[str]:
+    def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         answer = state.answers.get(self.question.name)
         if not answer:
             yield not_running("NetworkManager")
@@ -72,6 +77,29 @@ fi 2>/dev/null""",
                 "where the host forwards: have it learn that itself (`ipv6.method` auto, with "
                 "netplan `dhcp6: true`)"
             )
+
+    def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        answer = state.answers.get(self.question.name)
+        if not answer:
+            return
+        yield from not_starting("NetworkManager.service", state)
+        text = answer.partition(f"\n{_CONFIGURATION}\n")[2]
+        configuration = unmanaged.sections(text)
+        # Its first line lists them.
+        files = text.partition("\n")[0].partition("configuration: ")[2] or "its files"
+        folder = configuration.get("keyfile", {}).get("path", _FOLDER)
+        if folder.rstrip("/") != _FOLDER:
+            yield (
+                f"NetworkManager reads {folder} ([keyfile] path) and not {_FOLDER}, where "
+                f"Culvert's files go: take that setting out of {files}"
+            )
+        for end in site.ends:
+            if setting := unmanaged.setting_for(end.interface, configuration):
+                yield (
+                    f"NetworkManager is told to leave {end.interface} alone, so nothing would "
+                    f"bring it up at the next boot: take it out of `{setting}`, which is in one of "
+                    f"{files}"
+                )
         if _in_script(site) and f"{_DISPATCHER_IS}enabled" not in answer.splitlines():
             yield (
                 f"{_DISPATCHER_UNIT} is not enabled, so nothing would keep forwarding on: run "
@@ -129,7 +157,7 @@ fi 2>/dev/null""",
         # It may be about to delete the link itself, where it made it.
         yield f"ip link delete {interface} 2>/dev/null || [ ! -e /sys/class/net/{interface} ]"
 
-    def refresh(self, site: Site, state: HostState, changed: Iterable[str]) -> Iterable[Step]:
+    def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()
         for path in changed:
             interface = self.defines(path)
@@ -145,7 +173,8 @@ def _dotted(version: Iterable[int]) -> str:
 def _devices(state: HostState) -> dict[str, tuple[str, str]]:
     """What NetworkManager says of each interface: its state, and by which connection."""
     found = {}
-    for line in state.answers.get(NetworkManager.question.name, "").splitlines():
+    answer = state.answers.get(NetworkManager.question.name, "")
+    for line in answer.partition(f"\n{_CONFIGURATION}")[0].splitlines():
         # A backslash goes before colons and backslashes in a value, such as a connection's name.
         values = re.findall(r"((?:[^:\\]|\\.)*)(?::|$)", line)[:3]
         if len(values) == 3:

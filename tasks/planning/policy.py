@@ -9,7 +9,7 @@ from tasks.host import rules
 from tasks.host.rules import Packet, Rule
 from tasks.host.state import LOCAL, MAIN, HostState, Route
 from tasks.parts.part import Site
-from tasks.planning.taken import is_wide
+from tasks.planning.taken import frames, is_wide
 
 # How long prefixes are where the main table has a default route alone.
 _DEFAULT = 0
@@ -19,10 +19,11 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
     """The rules that keep packets out of a tunnel, each with the table that decides instead."""
     # By rule, with what it finds: the prefixes that are to come to the main table.
     diverted: dict[tuple[Rule, Route | None], dict[IPNetwork, End]] = {}
+    around = frames(site, state)
     for end in site.ends:
         for packet, prefix in _into(end, site):
             found = _before_main(packet, prefix.prefixlen, state)
-            if found and not _is_told(found[1], end, site):
+            if found and not _is_told(found[1], end, around):
                 diverted.setdefault(found, {}).setdefault(_of(prefix, end.tunnel.server), end)
         if end.default_route:
             yield from _of_default_route(end, state)
@@ -94,10 +95,9 @@ def _before_main(packet: Packet, length: int, state: HostState) -> tuple[Rule, R
     return None
 
 
-def _is_told(route: Route | None, end: End, site: Site) -> bool:
+def _is_told(route: Route | None, end: End, around: Iterable[IPNetwork]) -> bool:
     """Whether a route leads into the tunnel, or is told of as what uses something of it."""
-    prefixes = [prefix for server in site.node.servers for prefix in server.prefixes]
-    return route is not None and (route.device == end.interface or not is_wide(route, prefixes))
+    return route is not None and (route.device == end.interface or not is_wide(route, around))
 
 
 def _of(prefix: IPNetwork, server: Server) -> IPNetwork:

@@ -97,8 +97,7 @@ def _uses(site: Site, state: HostState) -> Iterator[Use]:
             is_own = link.name in own or additions.address(network, link.name) in recorded
             if address.version == 6 and not is_own:
                 yield Use(f"address {address} is on {link.name}", IPNetwork(address), link.name)
-    widths = {*_on_link(site.external_interface, state)}
-    widths.update(prefix for server in site.node.servers for prefix in server.prefixes)
+    around = frames(site, state)
     for table, route in _reached(state):
         is_recorded = additions.unreachable(route.destination) in recorded and route.is_rejection
         if route.device in own or is_recorded or route.type in {"throw", "multicast"}:
@@ -107,7 +106,8 @@ def _uses(site: Site, state: HostState) -> Iterator[Use]:
             router = IPNetwork(route.gateway)
             yield Use(f"address {route.gateway} is a router's", router, route.device, router=route)
         is_plain = route.type == "unicast" and not route.is_rejection
-        if not (is_plain and is_wide(route, widths)):
+        is_links_own = route.device == site.external_interface and route.network in around
+        if not (is_plain and (is_links_own or is_wide(route, around))):
             where = "" if table == MAIN else f" in table {table}"
             kind = "" if route.type == "unicast" else f"{route.type} "
             clause = f"route {kind}{route.destination} leads to {route.device}{where}"
@@ -115,9 +115,18 @@ def _uses(site: Site, state: HostState) -> Iterator[Use]:
             yield Use(clause, route.network, route.device, rejection=rejection)
 
 
-def is_wide(route: Route, prefixes: Iterable[IPNetwork]) -> bool:
-    """Whether a route is for one of the prefixes as a whole, so for no part of it in particular."""
-    return not route.network.prefixlen or any(each in route.network for each in prefixes)
+def frames(site: Site, state: HostState) -> set[IPNetwork]:
+    """What tunnels' addresses and prefixes are parts of: of a server's, and of the link's."""
+    own = {prefix for server in site.node.servers for prefix in server.prefixes}
+    return own | {*_on_link(site.external_interface, state)}
+
+
+def is_wide(route: Route, around: Iterable[IPNetwork]) -> bool:
+    """Whether a route is for a whole frame, so that it is for no part of one in particular."""
+    there = [each for each in around if each in route.network or route.network in each]
+    return not route.network.prefixlen or (
+        bool(there) and all(each in route.network for each in there)
+    )
 
 
 def _entries(state: HostState) -> Iterator[Use]:

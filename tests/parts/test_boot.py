@@ -76,10 +76,12 @@ FILES: list[tuple[str, dict[str, str], str | None]] = [
     ),
     (
         "server",
-        {"/etc/sysctl.d/99-x.conf": "net.ipv6.conf.eth0.proxy_ndp=0"},
-        "/etc/sysctl.d/99-x.conf, line 1, sets net.ipv6.conf.eth0.proxy_ndp = 0 at the next boot, "
+        {"/etc/sysctl.d/99-x.conf": "net.ipv6.conf.all.proxy_ndp=0"},
+        "/etc/sysctl.d/99-x.conf, line 1, sets net.ipv6.conf.all.proxy_ndp = 0 at the next boot, "
         "where Culvert needs 1: take that line out",
     ),
+    # The interface's own is for nothing where that of all is on.
+    ("server", {"/etc/sysctl.d/99-x.conf": "net.ipv6.conf.eth0.proxy_ndp=0"}, None),
     (
         "server",
         {"/etc/sysctl.d/99-x.conf": "net.ipv6.neigh.eth0.proxy_delay=80"},

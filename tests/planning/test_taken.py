@@ -157,6 +157,16 @@ ADDRESSES: list[Row] = [
         "route 2001:db8:1::3 dev wg0 table 7\nrule 5: from all lookup 7",
         [number("route 2001:db8:1::3 leads to wg0 in table 7", 2)],
     ),
+    # Narrower than the link's, though as wide as the tunnels'.
+    (
+        "server",
+        "address 2001:db8:1::1/48 dev eth0\nroute 2001:db8:1::/56 dev wg0",
+        [
+            "route 2001:db8:1::/56 leads to wg0 already, and Culvert didn't put it there: remove "
+            "it, or give web1.example.net's tunnel another number: 2001:db8:1::/64 has no free "
+            "number"
+        ],
+    ),
     # All of the prefix on a bridge; where the link has it too, that may be a second uplink.
     ("server", "route 2001:db8:1::/64 dev docker0", []),
     (

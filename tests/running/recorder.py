@@ -62,14 +62,14 @@ def connect(self: FakeConnector) -> None:
     log.append((self.host.name, "connect"))
 
 
+# A file that sysctl.d(5) reads after Culvert's.
+LATER = "/etc/sysctl.d/99-later.conf"
+
 ERRORS = {
     "nobody to ask": EOFError(),
     "no session": ChannelException(2, "Connect failed"),
     "no connection": ConnectionResetError("reset by peer"),
 }
-
-# A file that sysctl.d(5) reads after Culvert's.
-LATER = "/etc/sysctl.d/99-later.conf"
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()

@@ -15,6 +15,15 @@ def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
 
+def test_what_is_warned_of_is_said_beside_the_plan(run: Start) -> None:
+    tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1", "mtu": 1490}
+    done = run("deploy.py", "--dry", client={"tunnel": tunnel})
+    assert done.status == 0
+    warning = "eth0 carries packets of 1500 bytes, so those over 1480 don't fit through the tunnel"
+    for host in (SERVER_HOST, CLIENT_HOST):
+        assert f"[{host}] {warning} of {CLIENT_HOST}: write" in done.output
+
+
 def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Start) -> None:
     as_declared = {"is_deployed": True}
     done = run(server=as_declared, client=as_declared)

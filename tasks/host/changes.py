@@ -60,11 +60,20 @@ class Step:
     """One change of the running system: lines to read, with `-` and `+`, and what does it.
 
     `undo` takes back what the commands made, all of it or some, where one or a later one fails.
+    `reason` is a few words on the last line, where that doesn't speak for itself.
     """
 
     shown: tuple[str, ...]
     commands: tuple[str, ...]
     undo: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The lines as a person reads them, with the reason in parentheses."""
+        if not self.reason:
+            return self.shown
+        return (*self.shown[:-1], f"{self.shown[-1]} ({self.reason})")
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Changes:
     def diff(self) -> str:
         """What changes, for a person: files first, then the running system."""
         text = "".join(change.diff(self.host) for change in self.files)
-        lines = [line for step in (*self.removals, *self.steps) for line in step.shown]
+        lines = [line for step in (*self.removals, *self.steps) for line in step.told]
         if lines:
             text += f"--- {self.host} (running)\n+++ {self.host} (running)\n"
             text += "".join(f"{line}\n" for line in lines)

@@ -139,4 +139,17 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     there = held(state)
     for new in wanted(site):
         if new not in there:
-            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,))
+            reason = _reason(new, site)
+            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,), reason=reason)
+
+
+def _reason(addition: Addition, site: Site) -> str:
+    """Why it is added, for a person: no part of the line, which identifies it."""
+    if addition in {unreachable(str(prefix)) for prefix in site.node.routed_here}:
+        return "the worst metric: only for what nobody uses"
+    for end in site.ends:
+        if addition == proxy(end.peer, site.external_interface):
+            return f"answers the router there for {end.peer_host}"
+        if addition == proxy(end.address, site.external_interface):
+            return f"answers the router there for this end of {end.interface}"
+    return ""

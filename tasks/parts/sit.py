@@ -111,8 +111,10 @@ def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
     fallback = state.links.get("sit0")
     if leaving and not others and fallback and not fallback.is_up and state.sit_is_module:
         yield Step(
-            ("-link sit0: the kernel's own, goes with its sit module if no container has tunnels",),
+            ("-link sit0: down",),
             (UNLOAD,),
+            reason="the kernel's fallback device: goes with its sit module if no container has "
+            "tunnels",
         )
 
 

@@ -172,13 +172,11 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
     for path, value in settings.items():
         if state.sysctls.get(path) == value:
             continue
-        changed = [path]
-        if path == _FORWARDING:
-            changed += [p for p in _each_forwarding(state.sysctls) if state.sysctls[p] != value]
         yield Step(
-            shown=tuple(line for each in changed for line in _lines(each, value, state)),
+            shown=tuple(_lines(path, value, state)),
             commands=(_write(path, value),),
             undo=tuple(_write(each, state.sysctls[each]) for each in _written_by(path, state)),
+            reason=_reason(path, value, state),
         )
     if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
         # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
@@ -189,6 +187,33 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         for path in _each_forwarding(state.sysctls):
             if state.sysctls[path] == "0" and path.split("/")[3] in mine:
                 yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))
+
+
+def _reason(path: str, value: str, state: HostState) -> str:
+    """Why it is written, or what else that writes, for a person."""
+    if path == _FORWARDING:
+        return _reach(
+            value, [p for p in _each_forwarding(state.sysctls) if state.sysctls[p] != value]
+        )
+    for end, reason in _REASONS.items():
+        if f"{path} {value}".endswith(end):
+            return reason
+    return ""
+
+
+_REASONS = {
+    "/accept_ra 2": "goes on listening to routers, though it forwards",
+    "/all/proxy_ndp 1": "also where the router asks by unicast",
+    "/proxy_delay 0": "answers at once",
+}
+
+
+def _reach(value: str, others: Iterable[str]) -> str:
+    """Which other interfaces a write of `all` turns on or off as well."""
+    names = [path.split("/")[3] for path in others]
+    if not names:
+        return ""
+    return f"which turns it {'off' if value == '0' else 'on'} for {', '.join(names)} too"
 
 
 def _written_by(path: str, state: HostState) -> list[str]:
@@ -222,12 +247,15 @@ def _forwarding_back(
     changed = written = {p: v for p, v in after.items() if state.sysctls[p] != v}
     if _FORWARDING in changed:
         # That writes every interface's: what differs is written after it.
-        written = {_FORWARDING: common, **{p: v for p, v in after.items() if v != common}}
-    if changed:
         yield Step(
-            shown=tuple(line for p, v in changed.items() for line in _lines(p, v, state)),
-            commands=tuple(_write(p, v) for p, v in written.items()),
+            tuple(_lines(_FORWARDING, common, state)),
+            (_write(_FORWARDING, common),),
+            reason=_reach(common, [p for p in changed if after[p] == common and p in staying]),
         )
+        written = {p: v for p, v in after.items() if v != common}
+    for path, value in written.items():
+        shown = tuple(_lines(path, value, state)) if path in changed else ()
+        yield Step(shown, (_write(path, value),))
 
 
 def _write(path: str, value: str) -> str:

@@ -118,7 +118,9 @@ def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterab
     for index, end in enumerate(new):
         shown = list(sit.creation_lines(end))
         undo = [*manager.remove(end.interface), f"ip link delete {end.interface}"]
+        reason = ""
         if index == 0 and "sit0" not in state.links:
-            shown.append("+link sit0: the kernel's own, down, comes with its sit module")
+            shown.append("+link sit0: down")
+            reason = "the kernel's fallback device: comes with its sit module, and stays down"
             undo.append(sit.UNLOAD)
-        yield Step(tuple(shown), (*manager.create(end), sit.is_made(end)), tuple(undo))
+        yield Step(tuple(shown), (*manager.create(end), sit.is_made(end)), tuple(undo), reason)

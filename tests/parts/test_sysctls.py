@@ -14,7 +14,7 @@ NOTHING = Node("fra1.example.net", None, None, ())
 
 
 def shown(wanted: Node, state: HostState) -> list[str]:
-    return [line for step in plan(wanted, state).changes.steps for line in step.shown]
+    return [line for step in plan(wanted, state).changes.steps for line in step.told]
 
 
 def commands(wanted: Node, state: HostState) -> list[str]:
@@ -29,7 +29,10 @@ def test_what_was_before_is_remembered_and_set_back(manager: str) -> None:
         "sysctl net/ipv6/conf/all/proxy_ndp 0",
         "sysctl net/ipv6/neigh/eth0/proxy_delay 80",
     ]
-    assert "-sysctl net.ipv6.conf.lo.forwarding = 1" in shown(NOTHING, after)
+    assert shown(NOTHING, after)[:2] == [
+        "-sysctl net.ipv6.conf.all.forwarding = 1",
+        "+sysctl net.ipv6.conf.all.forwarding = 0 (which turns it off for default, eth0, lo too)",
+    ]
     assert {c.path for c in plan(NOTHING, after).changes.files} == set(after.files)
 
 

@@ -85,6 +85,46 @@ def test_accept_ra_is_set_before_forwarding() -> None:
     assert "+net.ipv6.conf.eth0.accept_ra = 2\n+net.ipv6.conf.all.forwarding = 1\n" in text
 
 
+REASONS: list[tuple[str, str]] = [
+    ("server", "+sysctl net.ipv6.conf.all.forwarding = 1 "
+               "(which turns it on for default, eth0, lo too)"),
+    ("server", "+sysctl net.ipv6.conf.all.proxy_ndp = 1 (also where the router asks by unicast)"),
+    ("server", "+sysctl net.ipv6.neigh.eth0.proxy_delay = 0 (answers at once)"),
+    ("server", "+proxy entry 2001:db8:1::2 dev eth0 "
+               "(answers the router there for this end of sit-web1)"),
+    ("server", "+proxy entry 2001:db8:1::3 dev eth0 "
+               "(answers the router there for web1.example.net)"),
+    ("client", "+link sit0: down "
+               "(the kernel's fallback device: comes with its sit module, and stays down)"),
+    ("routing-client", "+route unreachable 2001:db8:100::/48 dev lo metric 4294967295 "
+                       "(the worst metric: only for what nobody uses)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "line"), REASONS)
+def test_a_line_that_does_not_speak_for_itself_has_a_reason(role: str, line: str) -> None:
+    changes = plan(node(role), bare("ifupdown", role)).changes
+    assert f"{line}\n" in changes.diff()
+    # The record of what was added knows lines without.
+    added = [c.after.text for c in changes.files if c.path == additions.FILE and c.after]
+    assert not any("(" in text for text in added)
+
+
+def test_accept_ra_has_a_reason_and_one_write_is_one_line() -> None:
+    state = bare("ifupdown", "server")
+    sysctls = {**state.sysctls, "net/ipv6/conf/eth0/accept_ra": "1"}
+    text = plan(node("server"), replace(state, sysctls=sysctls)).changes.diff()
+    (running,) = re.findall(r"^\+\+\+ .*\(running\)\n((?:.+\n)+)", text, re.MULTILINE)
+    assert running.splitlines()[:4] == [
+        "-sysctl net.ipv6.conf.eth0.accept_ra = 1",
+        "+sysctl net.ipv6.conf.eth0.accept_ra = 2 "
+        "(goes on listening to routers, though it forwards)",
+        "-sysctl net.ipv6.conf.all.forwarding = 0",
+        "+sysctl net.ipv6.conf.all.forwarding = 1 (which turns it on for default, eth0, lo too)",
+    ]
+    assert ".forwarding" not in "".join(running.splitlines()[4:])
+
+
 def test_another_uplink_with_a_learned_default_route_keeps_it() -> None:
     state = bare("ifupdown", "server")
     state = replace(

@@ -61,10 +61,19 @@ def assert_files(name: str, diff: str, before: Observation, after: Observation) 
 def assert_kernel(name: str, diff: str, before: Observation, after: Observation) -> None:
     """Sysctls, links, addresses, routes and proxy entries differ as the diff says."""
     (running,) = re.findall(rf"^\+\+\+ {name} \(running\)\n((?:[-+ ].*\n)+)", diff, re.MULTILINE)
-    assert lines(running, "-sysctl") == {
+    # One write turns it on for the interfaces that are named behind it, and for no others.
+    turned_on = {
+        f"net.ipv6.conf.{each}.forwarding"
+        for names in re.findall(
+            r"forwarding = 1 \(which turns it on for (.*) too\)$", running, re.M
+        )
+        for each in names.split(", ")
+    }
+    running = re.sub(r" \(.*\)$", "", running, flags=re.MULTILINE)
+    assert lines(running, "-sysctl") | {f"{key} = 0" for key in turned_on} == {
         f"{key} = {value}" for key, value in before.sysctls.items() if after.sysctls[key] != value
     }
-    assert lines(running, "+sysctl") == {
+    assert lines(running, "+sysctl") | {f"{key} = 1" for key in turned_on} == {
         f"{key} = {value}"
         for key, value in after.sysctls.items()
         if before.sysctls.get(key, value) != value

@@ -55,8 +55,8 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
         if route is None or route.device not in ways:
             told.add(found)
             yield (
-                f"policy rule `{rule}` has what clients send not leave by "
-                f"{site.external_interface}, where the answers come in: {_what(rule, route)}"
+                f"policy rule `{rule}` leads what clients send past {site.external_interface}, "
+                f"where the answers come in: {_what(rule, route)}"
             )
 
 

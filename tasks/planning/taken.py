@@ -27,11 +27,13 @@ class Use:
     """Something on a host that Culvert didn't put there; `clause` tells of it.
 
     `router` is the route by which a router's address is known, `rejection` one that leads nowhere.
+    An entry is a proxy entry, of which the record alone tells whether Culvert made it.
     """
 
     clause: str
     network: IPNetwork
     device: str
+    is_entry: bool = False
     router: Route | None = None
     rejection: Route | None = None
 
@@ -134,7 +136,8 @@ def _entries(state: HostState) -> Iterator[Use]:
     recorded = additions.recorded(state)
     for address, device in sorted(state.proxies):
         if additions.proxy(address, device) not in recorded:
-            yield Use(f"proxy entry {address} is on {device}", IPNetwork(address), device)
+            clause = f"proxy entry {address} is on {device}"
+            yield Use(clause, IPNetwork(address), device, is_entry=True)
 
 
 def _reached(state: HostState) -> Iterator[tuple[str, Route]]:
@@ -175,8 +178,9 @@ def _of_pools(site: Site, state: HostState) -> Iterable[str]:
     own = owned_interfaces(state) | {site.external_interface}
     on_link = {*_on_link(site.external_interface, state)}
     for route in state.routes:
-        is_elsewhere = route.type == "unicast" and route.device not in own
-        if is_elsewhere and route.network in prefixes and route.network not in on_link:
+        is_elsewhere = route.device not in own and not route.is_rejection
+        is_whole = route.network in prefixes and route.network not in on_link
+        if is_elsewhere and is_whole and route.type == "unicast":
             clause = f"route {route.destination} leads to {route.device}"
             use = Use(clause, route.network, route.device)
             yield _already([use], state, "have the tunnels' addresses and prefixes from elsewhere")
@@ -233,7 +237,8 @@ def _of_lan(lan: Lan, end: End, uses: Iterable[Use], state: HostState) -> Iterab
 def _already(uses: Collection[Use], state: HostState, way_out: str) -> str:
     clauses = " and ".join(use.clause for use in uses)
     them = "it" if len(uses) == 1 else "them"
-    if state.files and additions.FILE not in state.files:
+    is_lost = state.files and additions.FILE not in state.files
+    if is_lost and any(use.is_entry for use in uses):
         return (
             f"{clauses} already, and {additions.FILE}, which would say whether Culvert put {them} "
             f"there, is missing: remove {them}, or {way_out}"

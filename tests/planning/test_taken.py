@@ -208,6 +208,7 @@ PREFIXES: list[Row] = [
     ),
     ("delegating-server", "route 2001:db8:105::/48 dev wg0", []),
     ("delegating-server", "route unreachable 2001:db8:100::/40 dev lo", []),
+    ("delegating-server", "route 2001:db8:100::/40 dev lo", []),
     (
         "delegating-server",
         "route unreachable 2001:db8:100::/48 dev lo",
@@ -522,8 +523,8 @@ WARNINGS: list[Row] = [
         "server",
         VPN,
         [
-            "policy rule `32765: not from all fwmark 0xca6c lookup 51820` has what clients send "
-            "not leave by eth0, where the answers come in: table 51820 has `default dev wg0`"
+            "policy rule `32765: not from all fwmark 0xca6c lookup 51820` leads what clients send "
+            "past eth0, where the answers come in: table 51820 has `default dev wg0`"
         ],
     ),
 ]
@@ -556,6 +557,13 @@ def test_what_a_lost_record_does_not_speak_of_is_nobodys_to_take() -> None:
     assert [change.path for change in changes.files] == [additions.FILE]
     added = [line for step in changes.steps for line in step.shown]
     assert added == [f"+proxy entry 2001:db8:1::{n} dev eth0" for n in (2, 3)]
+
+
+def test_a_client_that_needs_no_record_has_lost_none() -> None:
+    state = with_lines(deployed("ifupdown", "client"), "address 2001:db8:1::3/128 dev wg0")
+    with pytest.raises(ObstacleError) as caught:
+        plan(node("client"), state)
+    assert [*caught.value.sentences] == [number("address 2001:db8:1::3 is on wg0", 2, whose="the")]
 
 
 @pytest.mark.parametrize("role", ["server", "delegating-server", "routing-client"])

@@ -19,7 +19,15 @@ def entered_by_all() -> Hosts:
 
 
 def test_every_kind_of_user_deploys_and_verifies(lab: Lab, tmp_path: Path) -> None:
-    """Sudo with and without a password, tcsh, a greeting in .bashrc, German, and no Python."""
+    """Sudo with and without a password, tcsh, a greeting in .bashrc, German, and no Python.
+
+    And an sshd that lets nobody run two commands at once.
+    """
+    for name in NAMES:
+        lab.machine(name).run(
+            "sed -i 's/MaxSessions.*/MaxSessions 1/' /etc/ssh/sshd_config.d/lab.conf; "
+            "systemctl reload ssh; sshd -T | grep -x 'maxsessions 1'"
+        )
     for name in WITHOUT_PYTHON:
         lab.machine(name).run("rm -f /usr/bin/python3*; ! command -v python3")
     greeted = lab.machine(NAMES[list(SUDO).index("greta")])
@@ -35,10 +43,14 @@ def test_every_kind_of_user_deploys_and_verifies(lab: Lab, tmp_path: Path) -> No
     assert again.stderr.count("nothing to change") == len(NAMES)
 
 
-def test_a_user_without_sudo_is_told_so(lab: Lab, tmp_path: Path) -> None:
+def test_a_user_who_may_do_nothing_is_told_so(lab: Lab, tmp_path: Path) -> None:
+    """Without sudo, and with one that wants a terminal."""
+    (first, with_sudo), *others = entered_by_all()
+    lab.machine(first).run("echo 'Defaults requiretty' >>/etc/sudoers.d/lab")
     before = observe_all(lab)
-    hosts = [(name, {**data, "_sudo": False}) for name, data in entered_by_all()]
+    hosts = [(first, with_sudo), *((name, {**data, "_sudo": False}) for name, data in others)]
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 1
-    assert done.stderr.count("the SSH user is not root (uid 100") == len(NAMES)
+    assert done.stderr.count("sudo wants a terminal, which a run has none of") == 1
+    assert done.stderr.count("the SSH user is not root (uid 100") == len(others)
     assert differences(observe_all(lab), before) == []

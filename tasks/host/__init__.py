@@ -1,7 +1,9 @@
 """Pure: what a host is now, and what is done to one.
 
 rules     policy routing: which rules a packet meets
-state     the script that asks a host, and what its answer means
+state     what a host is
+asking    the script that asks a host for it
+answer    what the script printed, as a state
 boot      which settings of the kernel the next boot would make of what is there
 failures  why a command failed there, and what to do
 changes   what a run does to one host: the diff that is read, the script that does it

@@ -14,7 +14,8 @@ from itertools import chain
 from typing import TypeVar
 
 from tasks.declared.model import Node
-from tasks.host import state
+from tasks.host import asking
+from tasks.host.state import PLACES
 from tasks.parts import additions, advertisements, sysctls, tunnels
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Part
@@ -37,9 +38,9 @@ FOLDERS = _once(part.FOLDERS for part in PARTS)
 OWN_FOLDERS = _once(part.OWN_FOLDERS for part in PARTS)
 _QUESTIONS = _once(part.QUESTIONS for part in PARTS)
 # All where people set up a tunnel by hand.
-_PLACES = _once([*(manager.places for manager in MANAGERS), state.PLACES])
+_PLACES = _once([*(manager.places for manager in MANAGERS), PLACES])
 
 
 def script(node: Node) -> str:
     """The shell script that reads a host that is to carry the node, and asks every manager."""
-    return state.script(node, _QUESTIONS, FOLDERS, _PLACES)
+    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES)

@@ -10,8 +10,7 @@ from pyinfra.api.host import Host
 
 from tasks import parts
 from tasks.declared.model import Node
-from tasks.host import failures
-from tasks.host import state as host_state
+from tasks.host import answer, failures
 from tasks.host.changes import refusals
 from tasks.host.state import HostState
 from tasks.planning.obstacles import ObstacleError
@@ -48,7 +47,7 @@ def run(host: Host, script: str) -> str:
 
 def read(host: Host, node: Node) -> HostState:
     """The state of a host that is to carry the node. Raises FactError and UnreadableStateError."""
-    return host_state.parse(run(host, parts.script(node)))
+    return answer.parse(run(host, parts.script(node)))
 
 
 def rehearse(host: Host, found: Plan) -> None:

@@ -17,6 +17,7 @@ from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra_cli.main import main  # type: ignore[import-untyped]
 
+from tasks.host import answer as answer_of_host
 from tasks.host import state
 from tests import samples
 
@@ -79,7 +80,7 @@ if __name__ == "__main__":
     samples.rename({name: f"@fake/{name}" for name in samples.INVENTORY})
     FakeConnector.run_shell_command = answer  # type: ignore[method-assign,assignment]
     FakeConnector.connect = connect  # type: ignore[method-assign,assignment]
-    state.parse = parse
+    answer_of_host.parse = parse
     try:
         main()
     finally:

@@ -10,7 +10,8 @@ from typing import Any
 
 from tasks import parts
 from tasks.declared import declaration
-from tasks.host import state
+from tasks.host import answer
+from tasks.host.state import HostState
 from tasks.parts import managers
 from tasks.planning import plan
 from tests.lab.lab import Lab, LabMachine
@@ -116,10 +117,10 @@ def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
         return dict(zip(names, found, strict=True))
 
 
-def read_state(lab: Lab, hosts: Hosts, name: str) -> state.HostState:
+def read_state(lab: Lab, hosts: Hosts, name: str) -> HostState:
     """A machine as a run on these hosts reads it, without pyinfra."""
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
-    return state.parse(lab.machine(name).run(parts.script(node)).stdout)
+    return answer.parse(lab.machine(name).run(parts.script(node)).stdout)
 
 
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from tasks import parts
 from tasks.declared.model import Node
-from tasks.host import boot, state
+from tasks.host import answer, boot
 from tests.lab.lab import LabMachine
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
 from tests.scenarios.conftest import Labs
@@ -73,5 +73,6 @@ def _writing() -> Iterable[str]:
     yield "sync"
 
 
-def _read(machine: LabMachine) -> state.HostState:
-    return state.parse(machine.run(parts.script(Node(machine.machine.name, None, None, ()))).stdout)
+def _read(machine: LabMachine) -> HostState:
+    node = Node(machine.machine.name, None, None, ())
+    return answer.parse(machine.run(parts.script(node)).stdout)

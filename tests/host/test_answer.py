@@ -13,7 +13,7 @@ from netaddr import IPAddress
 from tasks import parts
 from tasks.declared import declaration
 from tasks.declared.model import Node
-from tasks.host import state
+from tasks.host.answer import parse
 from tasks.host.state import (
     File,
     Line,
@@ -22,6 +22,7 @@ from tasks.host.state import (
     Route,
     Unit,
     UnreadableStateError,
+    sysctl_key,
     sysctl_path,
 )
 from tests.samples import node
@@ -169,7 +170,7 @@ def answer(tmp_path: Path) -> str:
 
 
 def test_everything_is_read(answer: str) -> None:
-    found = state.parse(answer)
+    found = parse(answer)
     assert found.uid == 0
     assert found.machine == "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e, net:[4026531840]"
     assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
@@ -250,18 +251,18 @@ def test_everything_is_read(answer: str) -> None:
 
 
 def test_half_of_what_tells_machines_apart_tells_nothing(answer: str) -> None:
-    assert state.parse(answer.replace("net:[4026531840]\n", "")).machine == ""
+    assert parse(answer.replace("net:[4026531840]\n", "")).machine == ""
 
 
 def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:
     for end in range(0, len(answer) - len("@@ culvert end\n"), 7):
         with pytest.raises(UnreadableStateError):
-            state.parse(answer[:end])
+            parse(answer[:end])
 
 
 def test_garbage_is_an_error_for_people(answer: str) -> None:
     with pytest.raises(UnreadableStateError, match="unexpected form"):
-        state.parse(answer.replace('"mtu":1500', '"mtv":1500'))
+        parse(answer.replace('"mtu":1500', '"mtv":1500'))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,7 @@ def test_garbage_is_an_error_for_people(answer: str) -> None:
 )
 def test_the_first_separator_of_a_sysctl_decides(key: str, path: str) -> None:
     assert sysctl_path(key) == path
-    assert sysctl_path(state.sysctl_key(path)) == path
+    assert sysctl_path(sysctl_key(path)) == path
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_what_does_not_start_at_boot(
     answer: str, lines: list[str], is_off: bool, is_masked: bool
 ) -> None:
     block = "\n".join(["Id=x.service", "LoadState=loaded", "ActiveState=active", *lines])
-    unit = state.parse(answer.replace("Id=radvd.service", f"{block}\n\nId=radvd.service")).units
+    unit = parse(answer.replace("Id=radvd.service", f"{block}\n\nId=radvd.service")).units
     assert (unit["x.service"].is_off_at_boot, unit["x.service"].is_masked) == (is_off, is_masked)
 
 
@@ -314,7 +315,7 @@ def test_what_does_not_start_at_boot(
 )
 def test_ufw_has_sysctls_where_it_is_switched_on(answer: str, text: str, path: str | None) -> None:
     said = "IPT_SYSCTL=/etc/ufw/sysctl.conf\nENABLED=yes\n"
-    assert state.parse(answer.replace(said, f"{text}\n")).ufw_sysctls == path
+    assert parse(answer.replace(said, f"{text}\n")).ufw_sysctls == path
 
 
 def test_the_script_is_one_that_a_posix_shell_reads() -> None:
@@ -371,7 +372,7 @@ def test_addresses_that_are_named_are_asked_for_by_their_neighbourhood() -> None
 
 def test_lines_of_strange_files_are_left_out(answer: str) -> None:
     strange = "Binary file /etc/rc.local matches\n/etc/netplan/a:1:x\x0cy:z\n"
-    found = state.parse(answer.replace("@@ culvert lines\n", f"@@ culvert lines\n{strange}"))
+    found = parse(answer.replace("@@ culvert lines\n", f"@@ culvert lines\n{strange}"))
     assert [line.text for line in found.lines] == ["x\x0cy:z", "ip link add sit-web1: x"]
 
 

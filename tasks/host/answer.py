@@ -1,0 +1,246 @@
+"""Pure: the state of a host, parsed from what the script printed there."""
+
+import base64
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from netaddr import IPAddress
+
+from tasks.host import asking, rules
+from tasks.host.state import (
+    MAIN,
+    File,
+    HostState,
+    Line,
+    Link,
+    Room,
+    Route,
+    Unit,
+    UnreadableStateError,
+)
+
+
+def parse(output: str) -> HostState:
+    """The state that the script's output tells of.
+
+    Raises UnreadableStateError where the output is cut off or a command printed something else.
+    """
+    sections = _sections(output)
+    if "end" not in sections:
+        raise UnreadableStateError("the script that reads the host didn't run to its end")
+    try:
+        links = _links(sections["addresses"])
+        outer = _outer_routes(sections["devices"])
+        return HostState(
+            uid=int(sections["uid"]),
+            machine=_machine(sections["machine"]),
+            unreadable=tuple(sections["unreadable"].splitlines()),
+            files=_files(sections["files"]),
+            links={link.name: link for link in links},
+            routes=tuple(_routes(sections)),
+            tables=_tables(sections),
+            rules=rules.parse(sections["rules"]),
+            ipv4_rules=rules.parse(sections["ipv4-rules"]),
+            proxies=frozenset(
+                (IPAddress(entry["dst"]), entry["dev"])
+                for entry in _json_documents(sections["proxies"])
+            ),
+            ipv4_devices={destination: route["dev"] for destination, route in outer.items()},
+            ipv4_tables={
+                destination: route["table"]
+                for destination, route in outer.items()
+                if "table" in route
+            },
+            sysctls=_sysctls(sections["sysctls"]),
+            sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
+            ufw_sysctls=_ufw_sysctls(sections["ufw"]),
+            answers={
+                name.removeprefix(asking.ANSWER): text
+                for name, text in sections.items()
+                if name.startswith(asking.ANSWER)
+            },
+            units=_units(sections["units"]),
+            has_radvd=sections["radvd"].startswith("installed"),
+            radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
+            sit_is_module=bool(sections["sit"]),
+            sit_loading=tuple(sections["sit-loading"].splitlines()),
+            missing_programs=tuple(sections["programs"].split()),
+            ping=sections["ping"].partition("\n")[0],
+            room=_room(sections["room"]),
+            warnings=tuple(sections["warnings"].splitlines()),
+            lines=tuple(_lines(sections["lines"])),
+        )
+    except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+        raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
+
+
+def _sections(output: str) -> dict[str, str]:
+    # What a shell's start-up files print comes before the first mark.
+    parts = re.split(rf"^{asking.MARK}(.+)$", output, flags=re.MULTILINE)
+    return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _machine(text: str) -> str:
+    lines = text.splitlines()
+    return ", ".join(lines) if len(lines) == 2 else ""
+
+
+def _json_documents(text: str) -> list[Any]:
+    """The elements of all JSON arrays in a text, one array after another."""
+    decoder = json.JSONDecoder()
+    elements: list[Any] = []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        elements += document
+        text = text[end:]
+    return elements
+
+
+def _files(text: str) -> dict[str, File]:
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(text))) as archive:
+        found = {}
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None:
+                found["/" + member.name.lstrip("/")] = File(
+                    content.read().decode(errors="replace"), member.mode
+                )
+        return found
+
+
+def _links(text: str) -> list[Link]:
+    return [_link(entry) for entry in _json_documents(text) if entry.get("ifname")]
+
+
+def _link(entry: Mapping[str, Any]) -> Link:
+    info = entry.get("linkinfo", {})
+    kind = info.get("info_kind")
+    tunnel = info.get("info_data", {}) if kind == "sit" else {}
+    return Link(
+        name=entry["ifname"],
+        kind=kind,
+        is_up="UP" in entry["flags"],
+        mtu=entry["mtu"],
+        addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", ())),
+        local=_endpoint(tunnel.get("local")),
+        remote=_endpoint(tunnel.get("remote")),
+        ttl=tunnel.get("ttl", 0),
+        is_advertised_to=any("mngtmpaddr" in a for a in entry.get("addr_info", ())),
+    )
+
+
+def _endpoint(value: str | None) -> IPAddress | None:
+    return None if value in (None, "any", "0.0.0.0") else IPAddress(value)
+
+
+def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
+    """Each route of the main table once: some were asked for twice."""
+    # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
+    found = [*_routes_of(sections["default-routes"], "boot")]
+    for protocol in asking.PROTOCOLS:
+        found += _routes_of(sections[f"routes {protocol}"], protocol)
+    found += _routes_of(sections["routes"], "boot")
+    return dict.fromkeys(route for table, route in found if table == MAIN)
+
+
+def _tables(sections: Mapping[str, str]) -> dict[str, tuple[Route, ...]]:
+    """The routes of the other tables."""
+    found: dict[str, dict[Route, None]] = {}
+    for table, route in _routes_of(sections["routes"], "boot"):
+        if table != MAIN:
+            found.setdefault(table, {})[route] = None
+    return {table: tuple(routes) for table, routes in found.items()}
+
+
+def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
+    """Routes, each with the table that it is in."""
+    for entry in _json_documents(text):
+        # A multipath route has its devices in `nexthops`.
+        for hop in entry.get("nexthops", [entry]):
+            yield (
+                entry.get("table", MAIN),
+                Route(
+                    destination=entry["dst"],
+                    gateway=hop.get("gateway"),
+                    device=hop.get("dev", ""),
+                    protocol=entry.get("protocol", protocol),
+                    metric=entry.get("metric", 0),
+                    type=entry.get("type", "unicast"),
+                ),
+            )
+
+
+def _outer_routes(text: str) -> dict[IPAddress, Any]:
+    """By destination, the route of what carries a tunnel's packets: the first one that is told."""
+    found: dict[IPAddress, Any] = {}
+    for route in _json_documents(text):
+        if "dev" in route:
+            found.setdefault(IPAddress(route["dst"]), route)
+    return found
+
+
+def _sysctls(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
+
+
+def _sysctl_files(paths: str, lines: str) -> dict[str, tuple[Line, ...]]:
+    # A pattern that fits no file stays as it is.
+    found: dict[str, list[Line]] = {p: [] for p in paths.splitlines() if not p.endswith("/*.conf")}
+    for line in _lines(lines):
+        found.setdefault(line.path, []).append(line)
+    return {path: tuple(each) for path, each in found.items()}
+
+
+def _ufw_sysctls(text: str) -> str | None:
+    """IPT_SYSCTL where ENABLED says yes: the shell reads /etc/default/ufw, then ufw.conf."""
+    pairs = (line.strip().partition("=") for line in text.splitlines())
+    settings = {name: value.strip("\"' ") for name, _, value in pairs}
+    if settings.get("ENABLED") not in {"yes", "YES"}:
+        return None
+    return settings.get("IPT_SYSCTL") or None
+
+
+def _units(text: str) -> dict[str, Unit]:
+    # A block of lines for each, with an empty line between.
+    blocks = [dict(line.split("=", 1) for line in b.splitlines()) for b in text.split("\n\n") if b]
+    return {
+        block["Id"]: Unit(
+            is_loaded=block["LoadState"] == "loaded",
+            is_active=block["ActiveState"] == "active",
+            is_enabled=block["UnitFileState"] == "enabled",
+            is_masked=block["UnitFileState"] == "masked",
+            is_off_at_boot=block["UnitFileState"] == "masked"
+            or (block["UnitFileState"] == "disabled" and not any(map(block.get, asking.ASKING))),
+        )
+        for block in blocks
+    }
+
+
+def _room(text: str) -> dict[str, Room]:
+    """A line for each folder, and then `df` of where it is or would be made, in the same order."""
+    folders, _, sizes = text.partition("\nFilesystem")
+    accesses = [line.split() for line in folders.splitlines()]
+    free = [int(line.split()[3]) for line in sizes.splitlines()[1:]]
+    if len(free) != len(accesses):
+        # `df` has nothing to say of some; that a disk is full is then found while files are staged.
+        free = [_UNKNOWN] * len(accesses)
+    return {
+        folder: Room(access == "writable", size)
+        for (folder, access), size in zip(accesses, free, strict=True)
+    }
+
+
+_UNKNOWN = 2**63
+
+
+def _lines(text: str) -> Iterable[Line]:
+    for found in text.split("\n"):
+        path, _, rest = found.partition(":")
+        number, _, line = rest.partition(":")
+        if number.isdecimal():
+            yield Line(path, int(number), line)

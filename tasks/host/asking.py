@@ -1,0 +1,166 @@
+"""Pure: the shell script that asks a host what it is now."""
+
+from collections.abc import Iterable
+
+from netaddr import IPNetwork, cidr_merge
+
+from tasks.declared.model import Node
+from tasks.host.state import FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
+
+# Culvert's own, what is waiting to be one, and what nobody reads.
+_UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
+
+PROTOCOLS = ("kernel", *SET_PROTOCOLS)
+# Whoever uses an address of it may use any other one.
+_NEIGHBOURHOOD = 64
+
+# Of a unit: what it is, and which others have it started.
+PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
+ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
+
+MARK = "@@ culvert "
+ANSWER = "answer of "
+
+_SCRIPT = r"""
+section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+section uid; id -u
+# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
+# containers of a kernel share, but not their network.
+section machine; cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net
+ours() {
+    find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
+        2>/dev/null
+}
+section unreadable; ours ! -readable
+section files
+ours -print0 |
+    tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
+section addresses; ip -json -details address show
+section default-routes; ip -6 -json route show default
+# Not all of a routing daemon's, of which there may be very many.
+for protocol in @PROTOCOLS@; do
+    section "routes $protocol"; ip -6 -json route show proto "$protocol"
+done
+section routes; ip -6 -json -force -batch - 2>/dev/null <<'END'
+@AROUND@
+END
+section rules; ip -6 rule show 2>/dev/null
+section ipv4-rules; ip -4 rule show 2>/dev/null
+section proxies; ip -6 -json neighbour show proxy
+section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
+@REMOTES@
+END
+section sysctls
+grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
+    /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
+    /proc/sys/net/ipv6/neigh/*/proxy_delay \
+    /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null
+section ufw
+ufw=$(grep -hE '^[[:space:]]*(ENABLED|IPT_SYSCTL)=' /etc/default/ufw /etc/ufw/ufw.conf 2>/dev/null)
+echo "$ufw"
+[ -z "$ufw" ] || ufw=$(echo "$ufw" | sed -n 's/^.*IPT_SYSCTL=//p' | tr -d "\"'")
+sysctls="/etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf
+    /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf /etc/sysctl.conf $ufw"
+section sysctl-files; printf '%s\n' $sysctls
+section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/null
+@QUESTIONS@
+section units
+if has systemctl; then
+    systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
+        NetworkManager.service systemd-networkd.service systemd-networkd.socket \
+        networking.service ufw.service \
+        $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+fi
+section radvd
+if has radvd; then
+    echo installed; sed -n 's/^[[:space:]]*interface[[:space:]]*\([^[:space:]{]*\).*/\1/p' \
+        /etc/radvd.conf 2>/dev/null
+fi
+section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section sit-loading
+# By the alias that the kernel asks for, to which `blacklist` applies; without loading anything.
+if [ ! -e /sys/module/sit ]; then
+    cat /proc/sys/kernel/modules_disabled
+    modprobe --dry-run --verbose rtnl-link-sit 2>&1
+    grep -rHE '^[[:space:]]*(install|blacklist)[[:space:]]+(sit|tunnel4|ip_tunnel)([[:space:]]|$)' \
+        /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
+fi
+section programs
+for program in ip ping find tar base64 sed mktemp; do has $program || echo $program; done
+section ping; ping -V 2>&1
+section room
+there=
+for folder in @FOLDERS@; do
+    found=$folder
+    while [ ! -d "$found" ]; do found=${found%/*}; found=${found:-/}; done
+    if [ -w "$found" ]; then echo "$folder writable"; else echo "$folder read-only"; fi
+    there="$there $found"
+done
+df -Pk $there
+section warnings; cat @WARNINGS@ 2>/dev/null
+section lines
+grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
+section end
+"""
+
+
+def script(
+    node: Node, questions: Iterable[Question], folders: Iterable[str], places: Iterable[str]
+) -> str:
+    """The shell script that reads all of a host that matters to what it is to carry.
+
+    `folders` are all those where files of Culvert may lie, `places` those where people set up a
+    tunnel by hand.
+    """
+    asked = (f"section '{ANSWER}{question.name}'\n{question.script}" for question in questions)
+    return (
+        _SCRIPT.replace("@FOLDERS@", " ".join(folders))
+        .replace("@QUESTIONS@", "\n".join(asked))
+        .replace("@PLACES@", " ".join(places))
+        .replace("@PROTOCOLS@", " ".join(PROTOCOLS))
+        .replace("@AROUND@", "\n".join(_around(node)))
+        .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
+        .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
+        .replace("@PROPERTIES@", ",".join((*PROPERTIES, *ASKING)))
+        .replace("@OWNED@", OWNED)
+        .replace("@FOLDER@", FOLDER)
+        .replace("@WARNINGS@", WARNINGS)
+        .replace("@REMOTES@", "\n".join(_outer(node)))
+    )
+
+
+def _around(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes that are in, are or cover a prefix of the node's."""
+    prefixes = [prefix for server in node.servers for prefix in server.prefixes]
+    for end in node.ends:
+        prefixes += end.tunnel.routed_prefixes
+        if not any(end.address in prefix for prefix in end.tunnel.server.prefixes):
+            prefixes.append(IPNetwork(f"{end.address}/{_NEIGHBOURHOOD}").cidr)
+    # Each is one more look through all routes.
+    for prefix in cidr_merge(prefixes):
+        yield f"route show table all root {prefix}"
+        yield f"route show table all match {prefix}"
+    for probe in sorted({server.probe_address for server in node.servers}):
+        yield f"route show table all match {probe}"
+
+
+def _outer(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes of what carries the tunnels' packets."""
+    for end in node.ends:
+        # A policy rule may be for what has this source.
+        yield f"route get {end.remote} from {end.local}"
+    for remote in sorted({end.remote for end in node.upstreams}):
+        # Where the host doesn't have it.
+        yield f"route get {remote}"
+
+
+def _telling(node: Node) -> Iterable[str]:
+    """Patterns of lines that may be about one of these tunnels: IPv6 addresses have two colons."""
+    if node.ends:
+        yield from ("proxy_ndp", ":.*:")
+        yield from (end.interface for end in node.ends)
+    else:
+        # None: without a pattern, grep would take the first place for one.
+        yield "^$^"

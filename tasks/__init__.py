@@ -15,3 +15,11 @@ parts/     pure: what a host gets, a module or folder for each part
 planning/  pure: the parts put together: obstacles, the plan, the proof
 running/   pyinfra, which carries and decides nothing
 """
+
+import sys
+from importlib.util import find_spec
+
+# A pyinfra that was installed elsewhere brings its own interpreter, and only what it needs itself.
+if missing := [name for name in ("jinja2", "netaddr", "pydantic") if find_spec(name) is None]:
+    way_out = f"`make setup && . .venv/bin/activate`, or `pipx inject pyinfra {' '.join(missing)}`"
+    sys.exit(f"{sys.executable}, which runs pyinfra, lacks {' and '.join(missing)}: {way_out}")

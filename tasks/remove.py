@@ -3,7 +3,8 @@
 from pyinfra.context import host, inventory
 
 from tasks.running import operations
-from tasks.running.survey import declared, say_absent, survey
+from tasks.running.before import declared
+from tasks.running.survey import say_absent, survey
 
 
 def remove() -> None:

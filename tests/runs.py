@@ -10,6 +10,9 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 PYINFRA = (str(Path(sys.executable).with_name("pyinfra")),)
 
+# Python's, and how pyinfra announces one that it puts in a file.
+_TRACEBACKS = ("Traceback", "An internal exception occurred")
+
 Hosts = list[tuple[str, dict[str, Any]]]
 
 
@@ -26,18 +29,27 @@ class Run:
         return self.stderr + self.stdout
 
 
-def run(folder: Path, hosts: Hosts, *arguments: str, program: Sequence[str] = PYINFRA) -> Run:
-    """One run on these hosts, with its inventory in the folder; no traceback may come of it."""
+def run(
+    folder: Path,
+    hosts: Hosts | str,
+    *arguments: str,
+    program: Sequence[str] = PYINFRA,
+    cwd: Path = REPOSITORY,
+) -> Run:
+    """One run on these hosts, with its inventory in the folder; no traceback may come of it.
+
+    Hosts may also be the inventory's own text.
+    """
     inventory = folder / "inventory.py"
-    inventory.write_text(f"hosts = {hosts!r}\n")
+    inventory.write_text(hosts if isinstance(hosts, str) else f"hosts = {hosts!r}\n")
     done = subprocess.run(
         [*program, str(inventory), *arguments],
-        cwd=REPOSITORY,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     found = Run(done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in found.output, found.output
+    assert not any(told in found.output for told in _TRACEBACKS), found.output
     return found

@@ -38,7 +38,7 @@ ROLES = ("server", "client", "delegating-server", "routing-client")
 
 def rename(names: dict[str, str]) -> None:
     """Give the hosts other names, for a program that can't connect to these."""
-    tunnel = {**CLIENT, "server": names[HOSTS["server"]], "server_interface": "sit-web1"}
+    tunnel = {**CLIENT, "server": names[HOSTS["server"]]}
     server, client = INVENTORY
     INVENTORY[names[server]] = INVENTORY.pop(server)
     INVENTORY[names[client]] = {**INVENTORY.pop(client), "tunnel": tunnel}

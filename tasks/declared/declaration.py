@@ -22,20 +22,29 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
     entries = Entries(inventory, tuple(managers), mistakes)
     conflicts.find(entries, mistakes)
     prefixes.find(entries, mistakes)
-    if not mistakes and not entries.servers and not entries.tunnels:
-        mistakes.say("the inventory declares nothing: give a host `tunnel_server` or `tunnel`")
     mistakes.stop()
     tunnels = tuple(entry.tunnel for entry in entries.tunnels)
+    numbered = frozenset(tunnel.server_ipv6 for tunnel in tunnels)
     sides = [end for tunnel in tunnels for end in ends(tunnel)]
-    return Broker(
-        tunnels=tunnels,
-        nodes={
-            host: Node(
-                host=host,
-                manager=entries.chosen_managers.get(host),
-                server=entries.servers.get(host),
-                ends=tuple(end for end in sides if end.host == host),
-            )
-            for host in inventory
-        },
-    )
+    nodes = {
+        host: Node(
+            host=host,
+            manager=entries.chosen_managers.get(host),
+            server=entries.servers.get(host),
+            ends=tuple(end for end in sides if end.host == host),
+            numbered=numbered,
+            is_cleared=_is_empty_list(data.get("tunnel")),
+        )
+        for host, data in inventory.items()
+    }
+    if not any(node.is_told for node in nodes.values()):
+        mistakes.say(
+            "the inventory declares nothing: give a host `tunnel_server`, or `tunnel`, "
+            "which may be [] to have it cleaned"
+        )
+    mistakes.stop()
+    return Broker(tunnels, nodes)
+
+
+def _is_empty_list(data: object) -> bool:
+    return isinstance(data, list | tuple) and not data

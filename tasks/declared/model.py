@@ -26,6 +26,11 @@ class Server:
     external_interface: str | None
     probe_address: IPAddress
 
+    @property
+    def prefixes(self) -> tuple[IPNetwork, ...]:
+        """All that its tunnels get addresses and prefixes from."""
+        return (*([self.prefix] if self.prefix is not None else []), *self.routed_prefixes)
+
 
 @dataclass(frozen=True)
 class Lan:
@@ -109,16 +114,28 @@ class End:
 
 @dataclass(frozen=True)
 class Node:
-    """What one host of the inventory is to carry: its ends, and a server's part if it is one."""
+    """What one host of the inventory is to carry: its ends, and a server's part if it is one.
+
+    `is_cleared`: it is to carry nothing, and what it carries is taken off. Without that, a host
+    that carries nothing is none of Culvert's business.
+    """
 
     host: str
     manager: str | None
     server: Server | None
     ends: tuple[End, ...]
+    numbered: frozenset[IPAddress] = frozenset()
+    """The server's address of every tunnel of the inventory, so that a free number can be named."""
+    is_cleared: bool = False
 
     @property
     def is_declared(self) -> bool:
         return self.server is not None or bool(self.ends)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anything is said of this host, were it that it is to carry nothing."""
+        return self.is_declared or self.is_cleared
 
     @property
     def proxied(self) -> tuple[IPAddress, ...]:
@@ -134,6 +151,12 @@ class Node:
     def upstreams(self) -> tuple[End, ...]:
         """The ends on which this host is the client."""
         return tuple(end for end in self.ends if end.is_client)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """This host as a server, and those of which it is a client."""
+        own = [self.server] if self.server is not None else []
+        return tuple(dict.fromkeys([*own, *(end.tunnel.server for end in self.upstreams)]))
 
     @property
     def lans(self) -> tuple[Lan, ...]:
@@ -184,8 +207,10 @@ class Broker:
         )
 
     def emptied(self) -> "Broker":
-        """The same hosts, with nothing to carry."""
-        return Broker((), {host: Node(host, None, None, ()) for host in self.nodes})
+        """The same hosts, each of them to carry nothing."""
+        return Broker(
+            (), {host: Node(host, None, None, (), is_cleared=True) for host in self.nodes}
+        )
 
 
 def ends(tunnel: Tunnel) -> tuple[End, End]:

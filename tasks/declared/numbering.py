@@ -26,19 +26,28 @@ def number_of(address: IPAddress, prefix: IPNetwork) -> int | None:
     return (int(address) - int(prefix.first)) // 2 if address in prefix else None
 
 
-def gaps(prefix: IPNetwork, taken: Iterable[IPAddress]) -> Iterator[tuple[int, int]]:
-    """The ranges of free numbers, first and last of each, where these addresses are taken."""
-    numbers = {number for address in taken if (number := number_of(address, prefix)) is not None}
+def gaps(prefix: IPNetwork, taken: Iterable[IPAddress | IPNetwork]) -> Iterator[tuple[int, int]]:
+    """The ranges of free numbers, first and last of each, where all of these are taken."""
     start = 1
-    for number in sorted(numbers - {0}):
-        if number > start:
-            yield start, number - 1
-        start = number + 1
+    for first, last in sorted(_numbers_of(prefix, taken)):
+        if first > start:
+            yield start, first - 1
+        start = max(start, last + 1)
     if start <= highest(prefix):
         yield start, highest(prefix)
 
 
-def next_free(prefix: IPNetwork, taken: Iterable[IPAddress]) -> str:
+def _numbers_of(
+    prefix: IPNetwork, taken: Iterable[IPAddress | IPNetwork]
+) -> Iterator[tuple[int, int]]:
+    """The numbers whose addresses are taken, first and last of each range."""
+    for each in map(IPNetwork, taken):
+        first, last = max(each.first, prefix.first), min(each.last, prefix.last)
+        if first <= last:
+            yield (first - prefix.first) // 2, (last - prefix.first) // 2
+
+
+def next_free(prefix: IPNetwork, taken: Iterable[IPAddress | IPNetwork]) -> str:
     """Half a sentence with the lowest free number."""
     first = next(gaps(prefix, taken), None)
     return f"the next free number is {first[0]}" if first else f"{prefix} has no free number"

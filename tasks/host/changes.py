@@ -3,11 +3,11 @@
 import base64
 import difflib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.host.state import FOLDER, OWNED, File
+from tasks.host.state import FOLDER, OWNED, WARNINGS, File
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,33 @@ class FileChange:
 
     @property
     def staged(self) -> str:
-        """Where the new text waits, beside the file: a rename puts it in its place at once."""
+        """Where the new text waits, below the script's $root, which is a folder in a rehearsal.
+
+        That is beside the file: a rename puts it in its place at once.
+        """
+        return f"$root{self._beside('new')}"
+
+    @property
+    def kept(self) -> str:
+        """A second name of the old file, until all is done."""
+        return self._beside("old")
+
+    def _beside(self, suffix: str) -> str:
         path = PurePosixPath(self.path)
         # The dot hides it from `source interfaces.d/*`, and the suffix from `*.yaml`.
-        return str(path.with_name(f".{path.name}.new"))
+        return str(path.with_name(f".{path.name}.{suffix}"))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of the running system: lines to read, with `-` and `+`, and what does it."""
+    """One change of the running system: lines to read, with `-` and `+`, and what does it.
+
+    `undo` takes back what the commands made, all of it or some, where one or a later one fails.
+    """
 
     shown: tuple[str, ...]
     commands: tuple[str, ...]
+    undo: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,9 +72,9 @@ class Changes:
     """Everything that a run does to one host, in its order.
 
     New files are staged, `checks` look at them, `removals` run while the old files are still
-    there, the staged files take their places, then come `steps`. `folders` are all those where
-    a run that was killed may have left something, `own_folders` patterns of those that go with the
-    last file in them.
+    there, the staged files take their places, then come `steps`. Where something fails, what was
+    made so far is taken back. `folders` are all those where a run that was killed may have left
+    something, `own_folders` patterns of those that go with the last file in them.
     """
 
     host: str
@@ -92,20 +107,44 @@ class Changes:
     def script(self) -> str:
         """A POSIX shell script, for root, that makes the changes and stops at the first failure.
 
-        Up to the first removal or rename a failure leaves the host as it was.
+        Up to the first removal or rename a failure leaves the host as it was; after it, as it was
+        but for tunnels that had to go, and changes in place, which the next run finds.
+        """
+        written = [change for change in self.files if change.after]
+        kept = " ".join(change.kept for change in self.files if change.before)
+        actions = [
+            *self.removals,
+            *map(_put, self.files),
+            *self.steps,
+        ]
+        return "\n".join(
+            [
+                _PROLOGUE,
+                _sweep(self.folders),
+                f'staged="{" ".join(change.staged for change in written)}"',
+                f"kept={shlex.quote(kept)}",
+                *(line for change in written for line in _stage(change)),
+                *_run(self.checks),
+                *(line for n, action in enumerate(actions, 1) for line in _act(n, action)),
+                "rm -f $kept",
+                *_tidy(self.files, self.own_folders),
+                _EPILOGUE,
+            ]
+        )
+
+    def rehearsal(self) -> str:
+        """A script that has the checks look at the new files in a folder of its own in /run.
+
+        It changes nothing else; `refusals` tells what its output means.
         """
         written = [change for change in self.files if change.after]
         return "\n".join(
             [
                 _PROLOGUE,
-                _sweep(self.folders),
-                f"staged={shlex.quote(' '.join(change.staged for change in written))}",
+                'root="$scratch/root"',
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
-                *_commands(self.removals),
-                *(line for change in self.files for line in _put(change, self.own_folders)),
-                *_commands(self.steps),
-                _EPILOGUE,
+                _REHEARSED,
             ]
         )
 
@@ -122,58 +161,108 @@ _PROLOGUE = r"""main() {
 set -eu
 umask 022
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-step=start staged= made= scratch=
+step=start staged= kept= made= scratch= root= begun=0
 finish() {
     status=$?
-    rm -rf $staged $scratch
+    set +e
+    trap '' HUP INT TERM
     if [ "$status" -ne 0 ]; then
-        for folder in $made; do rmdir "$folder" 2>/dev/null || true; done
-        echo "Culvert stopped at: $step" >&2
+        [ "$begun" -eq 0 ] || undone="; what it made is taken back"
+        while [ "$begun" -gt 0 ]; do
+            undo "$begun" >/dev/null 2>&1
+            begun=$((begun - 1))
+        done
+    fi
+    rm -rf $staged $kept $scratch
+    if [ "$status" -ne 0 ]; then
+        for folder in $made; do rmdir "$folder" 2>/dev/null; done
+        echo "Culvert stopped at: $step${undone-}" >&2
     fi
     exit "$status"
 }
+undo() { "undo_$1"; }
 trap finish EXIT
 trap 'exit 129' HUP INT TERM
 scratch=$(mktemp -d /run/culvert.XXXXXX)
+# Hooks of the host's own speak in how it ends, too: what the kernel then has is what counts.
+lenient() {
+    said=$("$@" 2>&1) || echo "$* ended with status $?:" $said >>@WARNINGS@
+}
 folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
 sysctl() { echo "$2" >"/proc/sys/$1"; }"""
+_PROLOGUE = _PROLOGUE.replace("@WARNINGS@", WARNINGS)
 _EPILOGUE = """}
 main </dev/null
 """
+_ENDED = "@@ rehearsed: "
+_REHEARSED = f"""}}
+(main </dev/null) 2>&1
+echo "{_ENDED}$?"
+"""
+
+
+def refusals(output: str) -> tuple[str, ...]:
+    """What the checks of a rehearsal found wrong, by the output of its script."""
+    said, _, status = output.strip().rpartition(_ENDED)
+    if status == "0":
+        return ()
+    lines = [line for line in said.replace("\n\n", "\n").splitlines() if line.strip()]
+    return (
+        "the files as they would be were tried in a folder of their own, and are refused:",
+        *(f"    {line}" for line in lines[-_SAID_LINES:]),
+    )
+
+
+_SAID_LINES = 6
 
 
 def _sweep(folders: Iterable[str]) -> str:
     """What a run left behind that was killed between staging and putting."""
     ours = f"\\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\)"
-    return f"find {' '.join(folders)} -name '.*.new' {ours} -delete 2>/dev/null || true"
+    names = "\\( -name '.*.new' -o -name '.*.old' \\)"
+    return f"rm -f {WARNINGS}; find {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
 
 
 def _stage(change: FileChange) -> Iterable[str]:
     assert change.after is not None
     content = base64.b64encode(change.after.text.encode()).decode()
     yield f"step={shlex.quote(f'writing {change.path}')}"
-    yield f"folder {PurePosixPath(change.path).parent}"
+    yield f"folder $root{PurePosixPath(change.path).parent}"
     yield f"echo {content} | base64 -d >{change.staged}"
     yield f"chmod {change.after.mode:04o} {change.staged}"
     # Also finds a disk that is full only when the data gets there.
     yield f"sync {change.staged}"
 
 
-def _put(change: FileChange, own_folders: Iterable[str]) -> Iterable[str]:
-    yield f"step={shlex.quote(f'putting {change.path} in its place')}"
+def _put(change: FileChange) -> Step:
+    commands, undo = [], [f"rm -f {change.path}"]
+    if change.before:
+        commands.append(f"ln -f {change.path} {change.kept}")
+        undo = [f"[ ! -e {change.kept} ] || mv -f {change.kept} {change.path}"]
     if change.after:
-        yield f"mv -f {change.staged} {change.path}"
-        return
-    yield f"rm -f {change.path}"
-    folder = PurePosixPath(change.path).parent
-    if any(folder.match(pattern) for pattern in own_folders):
-        yield f"rmdir --ignore-fail-on-non-empty {folder}"
+        commands.append(f"mv -f {change.staged} {change.path}")
+    else:
+        commands.append(f"rm -f {change.path}")
+    return Step((), tuple(commands), tuple(undo))
 
 
-def _commands(steps: Sequence[Step]) -> Iterable[str]:
-    return _run(command for step in steps for command in step.commands)
+def _tidy(changes: Iterable[FileChange], own_folders: Iterable[str]) -> Iterable[str]:
+    """Folders of Culvert's that its last file has left."""
+    left = dict.fromkeys(PurePosixPath(each.path).parent for each in changes if not each.after)
+    for folder in left:
+        if any(folder.match(pattern) for pattern in own_folders):
+            yield f"rmdir --ignore-fail-on-non-empty {folder}"
+
+
+def _act(number: int, action: Step) -> Iterable[str]:
+    """One change, and before it what would take it back."""
+    yield f"undo_{number}() {{"
+    yield from action.undo
+    yield ":; }"
+    yield f"begun={number}"
+    yield from _run(action.commands)
 
 
 def _run(commands: Iterable[str]) -> Iterable[str]:

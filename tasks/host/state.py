@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from netaddr import IPAddress
+from netaddr import IPAddress, IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
+from tasks.host import rules
+from tasks.host.rules import REJECTIONS, Rule
 
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
 FOLDER = "culvert"
+# What a run leaves of others' complaints, until the next one or the next boot.
+WARNINGS = "/run/culvert-warnings"
 
 # Where people set up a tunnel by hand, whatever their network manager.
 PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
@@ -24,7 +28,13 @@ PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
-_PROTOCOLS = ("kernel", "boot", "static")
+MAIN, LOCAL = "main", "local"
+SET_PROTOCOLS = ("boot", "static")
+"""What a route has that a person or a network manager set."""
+
+_PROTOCOLS = ("kernel", *SET_PROTOCOLS)
+# Whoever uses an address of it may use any other one.
+_NEIGHBOURHOOD = 64
 
 _MARK = "@@ culvert "
 _ANSWER = "answer of "
@@ -62,7 +72,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the main IPv6 table; `destination` is `default` or a prefix."""
+    """An IPv6 route; `destination` is `default` or a prefix."""
 
     destination: str
     gateway: str | None
@@ -70,6 +80,20 @@ class Route:
     protocol: str
     metric: int
     type: str = "unicast"
+
+    def __str__(self) -> str:
+        kind = "" if self.type == "unicast" else f"{self.type} "
+        via = f" via {self.gateway}" if self.gateway else ""
+        return f"{kind}{self.destination}{via} dev {self.device}"
+
+    @cached_property
+    def network(self) -> IPNetwork:
+        return IPNetwork("::/0" if self.destination == "default" else self.destination)
+
+    @property
+    def is_rejection(self) -> bool:
+        """Whether it leads nowhere, as does one to `lo` (ip6_route_info_create)."""
+        return self.type in REJECTIONS or (self.type, self.device) == ("unicast", "lo")
 
 
 @dataclass(frozen=True)
@@ -99,18 +123,33 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a folder, or the one where it would be made, has room for: `free` is in KiB."""
+
+    is_writable: bool
+    free: int
+
+
+@dataclass(frozen=True)
 class HostState:
     """What Culvert reads of a host before it decides anything."""
 
     uid: int = 0
+    # What no other running system has; empty where it couldn't be read.
+    machine: str = ""
     # Files of Culvert's that the SSH user can't read, by path.
     unreadable: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
+    # Of the main table; of the others, by their names, what has to do with a node's prefixes.
     routes: tuple[Route, ...] = ()
+    tables: Mapping[str, tuple[Route, ...]] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    ipv4_rules: tuple[Rule, ...] = ()
     proxies: frozenset[tuple[IPAddress, str]] = frozenset()
-    # Device of the route to an IPv4 address.
+    # Device of the route to an IPv4 address, and its table where that isn't the main one.
     ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
+    ipv4_tables: Mapping[IPAddress, str] = field(default_factory=dict)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
     # Lines of other files in /etc/sysctl.d and its siblings, by path: (key, value), in order.
@@ -124,6 +163,16 @@ class HostState:
     radvd_interfaces: frozenset[str] = frozenset()
     # The kernel's sit driver can be unloaded.
     sit_is_module: bool = False
+    # What loading it would do where it isn't loaded, in the words of modprobe and its files.
+    sit_loading: tuple[str, ...] = ()
+    # Programs that a run needs and that aren't there.
+    missing_programs: tuple[str, ...] = ()
+    # Which `ping` it is, in its own words.
+    ping: str = ""
+    # Of each folder where files of Culvert may lie: whether root may write, and KiB that are free.
+    room: Mapping[str, Room] = field(default_factory=dict)
+    # What others' hooks had to say of the last run.
+    warnings: tuple[str, ...] = ()
     # Lines of other people's files that may speak of one of the host's tunnels.
     lines: tuple[Line, ...] = ()
 
@@ -137,8 +186,8 @@ class HostState:
         }
 
     def default_routes(self) -> list[Route]:
-        """IPv6 default routes, the preferred first."""
-        routes = [route for route in self.routes if route.destination == "default"]
+        """IPv6 default routes that lead somewhere, the preferred first."""
+        routes = [r for r in self.routes if r.destination == "default" and not r.is_rejection]
         return sorted(routes, key=lambda route: route.metric)
 
 
@@ -149,6 +198,9 @@ section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 section uid; id -u
+# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
+# containers of a kernel share, but not their network.
+section machine; cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net
 ours() {
     find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
         2>/dev/null
@@ -159,17 +211,24 @@ ours -print0 |
     tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
 section addresses; ip -json -details address show
 section default-routes; ip -6 -json route show default
-# Not a routing daemon's, of which there may be very many.
+# Not all of a routing daemon's, of which there may be very many.
 for protocol in @PROTOCOLS@; do
     section "routes $protocol"; ip -6 -json route show proto "$protocol"
 done
+section routes; ip -6 -json -force -batch - 2>/dev/null <<'END'
+@AROUND@
+END
+section rules; ip -6 rule show 2>/dev/null
+section ipv4-rules; ip -4 rule show 2>/dev/null
 section proxies; ip -6 -json neighbour show proxy
-section devices
-for address in @REMOTES@; do ip -4 -json route get "$address" 2>/dev/null; done
+section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
+@REMOTES@
+END
 section sysctls
 grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
     /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
-    /proc/sys/net/ipv6/neigh/*/proxy_delay 2>/dev/null
+    /proc/sys/net/ipv6/neigh/*/proxy_delay \
+    /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null
 section sysctl-files
 grep -HE '^[[:space:]]*-?net[./]ipv6[./]' /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
     /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null
@@ -185,6 +244,27 @@ if has radvd; then
         /etc/radvd.conf 2>/dev/null
 fi
 section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section sit-loading
+# By the alias that the kernel asks for, to which `blacklist` applies; without loading anything.
+if [ ! -e /sys/module/sit ]; then
+    cat /proc/sys/kernel/modules_disabled
+    modprobe --dry-run --verbose rtnl-link-sit 2>&1
+    grep -rHE '^[[:space:]]*(install|blacklist)[[:space:]]+(sit|tunnel4|ip_tunnel)([[:space:]]|$)' \
+        /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
+fi
+section programs
+for program in ip ping find tar base64 sed mktemp; do has $program || echo $program; done
+section ping; ping -V 2>&1
+section room
+there=
+for folder in @FOLDERS@; do
+    found=$folder
+    while [ ! -d "$found" ]; do found=${found%/*}; found=${found:-/}; done
+    if [ -w "$found" ]; then echo "$folder writable"; else echo "$folder read-only"; fi
+    there="$there $found"
+done
+df -Pk $there
+section warnings; cat @WARNINGS@ 2>/dev/null
 section lines
 grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
@@ -199,19 +279,45 @@ def script(
     `folders` are all those where files of Culvert may lie, `places` those where people set up a
     tunnel by hand.
     """
-    remotes = sorted({end.remote for end in node.upstreams})
     asked = (f"section '{_ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(folders))
         .replace("@QUESTIONS@", "\n".join(asked))
         .replace("@PLACES@", " ".join(places))
         .replace("@PROTOCOLS@", " ".join(_PROTOCOLS))
+        .replace("@AROUND@", "\n".join(_around(node)))
         .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
         .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
-        .replace("@REMOTES@", " ".join(str(remote) for remote in remotes))
+        .replace("@WARNINGS@", WARNINGS)
+        .replace("@REMOTES@", "\n".join(_outer(node)))
     )
+
+
+def _around(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes that are in, are or cover a prefix of the node's."""
+    prefixes = [prefix for server in node.servers for prefix in server.prefixes]
+    for end in node.ends:
+        prefixes += end.tunnel.routed_prefixes
+        if not any(end.address in prefix for prefix in end.tunnel.server.prefixes):
+            prefixes.append(IPNetwork(f"{end.address}/{_NEIGHBOURHOOD}").cidr)
+    # Each is one more look through all routes.
+    for prefix in cidr_merge(prefixes):
+        yield f"route show table all root {prefix}"
+        yield f"route show table all match {prefix}"
+    for probe in sorted({server.probe_address for server in node.servers}):
+        yield f"route show table all match {probe}"
+
+
+def _outer(node: Node) -> Iterable[str]:
+    """Words of iproute2 for the routes of what carries the tunnels' packets."""
+    for end in node.ends:
+        # A policy rule may be for what has this source.
+        yield f"route get {end.remote} from {end.local}"
+    for remote in sorted({end.remote for end in node.upstreams}):
+        # Where the host doesn't have it.
+        yield f"route get {remote}"
 
 
 def _telling(node: Node) -> Iterable[str]:
@@ -237,20 +343,26 @@ def parse(output: str) -> HostState:
         raise UnreadableStateError("the script that reads the host didn't run to its end")
     try:
         links = _links(sections["addresses"])
+        outer = _outer_routes(sections["devices"])
         return HostState(
             uid=int(sections["uid"]),
+            machine=_machine(sections["machine"]),
             unreadable=tuple(sections["unreadable"].splitlines()),
             files=_files(sections["files"]),
             links={link.name: link for link in links},
             routes=tuple(_routes(sections)),
+            tables=_tables(sections),
+            rules=rules.parse(sections["rules"]),
+            ipv4_rules=rules.parse(sections["ipv4-rules"]),
             proxies=frozenset(
                 (IPAddress(entry["dst"]), entry["dev"])
                 for entry in _json_documents(sections["proxies"])
             ),
-            ipv4_devices={
-                IPAddress(route["dst"]): route["dev"]
-                for route in _json_documents(sections["devices"])
-                if "dev" in route
+            ipv4_devices={destination: route["dev"] for destination, route in outer.items()},
+            ipv4_tables={
+                destination: route["table"]
+                for destination, route in outer.items()
+                if "table" in route
             },
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"]),
@@ -263,6 +375,11 @@ def parse(output: str) -> HostState:
             has_radvd=sections["radvd"].startswith("installed"),
             radvd_interfaces=frozenset(sections["radvd"].splitlines()[1:]),
             sit_is_module=bool(sections["sit"]),
+            sit_loading=tuple(sections["sit-loading"].splitlines()),
+            missing_programs=tuple(sections["programs"].split()),
+            ping=sections["ping"].partition("\n")[0],
+            room=_room(sections["room"]),
+            warnings=tuple(sections["warnings"].splitlines()),
             lines=tuple(_lines(sections["lines"])),
         )
     except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
@@ -273,6 +390,11 @@ def _sections(output: str) -> dict[str, str]:
     # What a shell's start-up files print comes before the first mark.
     parts = re.split(rf"^{_MARK}(.+)$", output, flags=re.MULTILINE)
     return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _machine(text: str) -> str:
+    lines = text.splitlines()
+    return ", ".join(lines) if len(lines) == 2 else ""
 
 
 def _json_documents(text: str) -> list[Any]:
@@ -324,26 +446,49 @@ def _endpoint(value: str | None) -> IPAddress | None:
 
 
 def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
-    """Each route once: default routes were asked for twice."""
+    """Each route of the main table once: some were asked for twice."""
     # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
     found = [*_routes_of(sections["default-routes"], "boot")]
     for protocol in _PROTOCOLS:
         found += _routes_of(sections[f"routes {protocol}"], protocol)
-    return dict.fromkeys(found)
+    found += _routes_of(sections["routes"], "boot")
+    return dict.fromkeys(route for table, route in found if table == MAIN)
 
 
-def _routes_of(text: str, protocol: str) -> Iterable[Route]:
+def _tables(sections: Mapping[str, str]) -> dict[str, tuple[Route, ...]]:
+    """The routes of the other tables."""
+    found: dict[str, dict[Route, None]] = {}
+    for table, route in _routes_of(sections["routes"], "boot"):
+        if table != MAIN:
+            found.setdefault(table, {})[route] = None
+    return {table: tuple(routes) for table, routes in found.items()}
+
+
+def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
+    """Routes, each with the table that it is in."""
     for entry in _json_documents(text):
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
-            yield Route(
-                destination=entry["dst"],
-                gateway=hop.get("gateway"),
-                device=hop.get("dev", ""),
-                protocol=entry.get("protocol", protocol),
-                metric=entry.get("metric", 0),
-                type=entry.get("type", "unicast"),
+            yield (
+                entry.get("table", MAIN),
+                Route(
+                    destination=entry["dst"],
+                    gateway=hop.get("gateway"),
+                    device=hop.get("dev", ""),
+                    protocol=entry.get("protocol", protocol),
+                    metric=entry.get("metric", 0),
+                    type=entry.get("type", "unicast"),
+                ),
             )
+
+
+def _outer_routes(text: str) -> dict[IPAddress, Any]:
+    """By destination, the route of what carries a tunnel's packets: the first one that is told."""
+    found: dict[IPAddress, Any] = {}
+    for route in _json_documents(text):
+        if "dev" in route:
+            found.setdefault(IPAddress(route["dst"]), route)
+    return found
 
 
 def _sysctls(text: str) -> dict[str, str]:
@@ -385,6 +530,23 @@ def _units(text: str) -> dict[str, Unit]:
         )
         for block in blocks
     }
+
+
+def _room(text: str) -> dict[str, Room]:
+    """A line for each folder, and then `df` of where it is or would be made, in the same order."""
+    folders, _, sizes = text.partition("\nFilesystem")
+    accesses = [line.split() for line in folders.splitlines()]
+    free = [int(line.split()[3]) for line in sizes.splitlines()[1:]]
+    if len(free) != len(accesses):
+        # `df` has nothing to say of some; that a disk is full is then found while files are staged.
+        free = [_UNKNOWN] * len(accesses)
+    return {
+        folder: Room(access == "writable", size)
+        for (folder, access), size in zip(accesses, free, strict=True)
+    }
+
+
+_UNKNOWN = 2**63
 
 
 def _lines(text: str) -> Iterable[Line]:

@@ -69,9 +69,17 @@ def wanted(site: Site) -> tuple[Addition, ...]:
 
 
 def obstacles(site: Site, state: HostState) -> Iterable[str]:
-    """None of its own: what the host uses already is looked at with all that is declared."""
-    del site, state
-    return ()
+    """What is to be added, is there, and isn't Culvert's: it would be taken back as if it were.
+
+    Addresses and proxy entries are looked at with all that the host uses already.
+    """
+    there = held(state) - recorded(state).keys()
+    for prefix in site.node.routed_here:
+        if (route := unreachable(str(prefix))) in there:
+            yield (
+                f"{route.line} is there already, and {FILE} doesn't say that Culvert added it: "
+                f"remove it (`{route.delete}`), and the next run adds it"
+            )
 
 
 def files(site: Site, state: HostState) -> dict[str, File]:
@@ -81,16 +89,13 @@ def files(site: Site, state: HostState) -> dict[str, File]:
     return {FILE: File(render("culvert/added", lines=lines))} if lines else {}
 
 
-def remembered(state: HostState) -> tuple[Addition, ...]:
-    """What is there and Culvert's, by its own record."""
-    if FILE not in state.files:
-        return ()
-    lines = state.files[FILE].text.splitlines()
-    held = _held(state)
-    return tuple(found for line in lines if (found := Addition(line)) in held)
+def recorded(state: HostState) -> dict[Addition, None]:
+    """What is Culvert's where it is there, by its own record: in the order of that."""
+    text = state.files[FILE].text if FILE in state.files else ""
+    return {Addition(line): None for line in text.splitlines() if not line.startswith("#")}
 
 
-def _held(state: HostState) -> set[Addition]:
+def held(state: HostState) -> set[Addition]:
     """All that is there, whoever made it."""
     return {
         *(proxy(each, device) for each, device in state.proxies),
@@ -116,16 +121,16 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is no longer needed goes, while the old record is still there to tell of it."""
     del changed
-    kept = {*wanted(site)}
-    for old in remembered(state):
-        if old not in kept:
-            yield Step((f"-{old.line}",), (old.delete,))
+    there, kept = held(state), {*wanted(site)}
+    for old in recorded(state):
+        if old in there and old not in kept:
+            yield Step((f"-{old.line}",), (old.delete,), undo=(old.add,))
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is needed and not there."""
     del changed
-    held = _held(state)
+    there = held(state)
     for new in wanted(site):
-        if new not in held:
-            yield Step((f"+{new.line}",), (new.add,))
+        if new not in there:
+            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,))

@@ -6,7 +6,7 @@ from netaddr import IPAddress
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
-from tasks.host.state import HostState, Link, Route
+from tasks.host.state import SET_PROTOCOLS, HostState, Link, Route
 
 # The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
 _CONNECTED_METRIC = 256
@@ -38,6 +38,11 @@ def creation(end: End) -> Iterable[str]:
     yield f"ip address add {end.network} dev {end.interface}"
     for destination in end.destinations:
         yield f"ip -6 route add {_route(destination, end)}"
+
+
+def is_made(end: End) -> str:
+    """A command that fails where a new tunnel isn't up with its address."""
+    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep ."
 
 
 def mending(end: End, state: HostState) -> Iterable[Step]:
@@ -83,7 +88,9 @@ def _is_left_behind(route: Route, end: End) -> bool:
 
 def _routes_of(end: End, state: HostState) -> Iterable[Route]:
     for route in state.routes:
-        if route.device == end.interface and route.protocol != "kernel":
+        # What a routing daemon learned through the tunnel is its own.
+        is_set = route.protocol in SET_PROTOCOLS or route.destination == "default"
+        if route.device == end.interface and is_set:
             yield route
 
 

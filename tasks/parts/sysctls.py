@@ -144,6 +144,7 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         yield Step(
             shown=tuple(line for each in changed for line in _lines(each, value, state)),
             commands=(_write(path, value),),
+            undo=tuple(_write(each, state.sysctls[each]) for each in _written_by(path, state)),
         )
     if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
         # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
@@ -154,6 +155,13 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         for path in _each_forwarding(state.sysctls):
             if state.sysctls[path] == "0" and path.split("/")[3] in mine:
                 yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))
+
+
+def _written_by(path: str, state: HostState) -> list[str]:
+    """The settings that a write of this one changes, itself first."""
+    if path not in state.sysctls:
+        return []
+    return [path, *(_each_forwarding(state.sysctls) if path == _FORWARDING else ())]
 
 
 def _setting_back(

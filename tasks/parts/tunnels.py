@@ -111,6 +111,8 @@ _NO_LINK = Link(name="", kind=None, is_up=False, mtu=0)
 def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterable[Step]:
     for index, end in enumerate(new):
         shown = list(sit.creation_lines(end))
+        undo = [*manager.remove(end.interface), f"ip link delete {end.interface}"]
         if index == 0 and "sit0" not in state.links:
             shown.append("+link sit0: the kernel's own, down, comes with its sit module")
-        yield Step(tuple(shown), tuple(manager.create(end)))
+            undo.append(sit.UNLOAD)
+        yield Step(tuple(shown), (*manager.create(end), sit.is_made(end)), tuple(undo))

@@ -11,7 +11,7 @@ from tasks.host.changes import Changes, FileChange
 from tasks.host.state import File, HostState
 from tasks.parts import FOLDERS, OWN_FOLDERS, PARTS
 from tasks.parts.part import Site
-from tasks.planning import by_hand, detection, obstacles
+from tasks.planning import by_hand, detection, obstacles, policy, taken, warnings
 from tasks.planning.obstacles import ObstacleError
 
 
@@ -22,24 +22,36 @@ class Plan:
     site: Site
     grounds: str
     changes: Changes
+    warnings: tuple[str, ...] = ()
 
 
 def plan(node: Node, state: HostState) -> Plan:
-    """The plan for a host: to be as declared, or rid of Culvert where nothing is declared.
+    """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
     Raises ObstacleError where something on the host stands in the way.
     """
     if node.is_declared:
         _stop(obstacles.of_user(state))
-        _stop(obstacles.of_kernel(state))
-        _stop([*by_hand.obstacles(node, state), *obstacles.of_node(node, state)])
-        site, grounds = detection.find(node, state)
+        _stop(obstacles.of_programs(state))
+        _stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
+        hand_made = [*by_hand.obstacles(node, state)]
+        found = [*hand_made, *obstacles.of_node(node, state)]
+        try:
+            site, grounds = detection.find(node, state)
+        except ObstacleError as error:
+            # That no way to the Internet is found may follow from what was.
+            raise ObstacleError(found or error.sentences) from error
+        found += taken.obstacles(site, state, entries_are_told=bool(hand_made))
+        found += policy.obstacles(site, state)
+        _stop(found)
         _stop(sentence for part in PARTS for sentence in part.obstacles(site, state))
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
-        site, grounds = Site(node), "nothing is declared for it"
-    return Plan(site, grounds, _changes(site, state))
+        site, grounds = Site(node), "it is to carry nothing"
+    changes = _changes(site, state)
+    _stop(obstacles.of_room(changes, state))
+    return Plan(site, grounds, changes, tuple(warnings.warnings(site, state)))
 
 
 def _stop(sentences: Iterable[str]) -> None:

@@ -44,19 +44,21 @@ def checks(site: Site, absent: Collection[str] = ()) -> list[Check]:
 
     A server is not held to account for clients that are `absent` from the run.
     """
-    found = [check for end in site.ends for check in _of_end(end, absent)]
+    found = [check for end in site.ends for check in _of_end(end, absent, site)]
     if site.node.server is not None:
         found += _of_server(site)
     return found
 
 
-def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
+def _of_end(end: End, absent: Collection[str], site: Site) -> Iterable[Check]:
+    probe = end.tunnel.server.probe_address
     if end.is_client or end.peer_host not in absent:
+        # What leads on from there, for a server that answers no echo request.
+        beyond = f" {probe}" if end.default_route else ""
         yield Check(
             f"{end.peer_host} answers at {end.peer} through {end.interface}",
-            _ping(end, str(end.peer)),
+            f"{_ping(end, str(end.peer))}{beyond}",
         )
-    probe = end.tunnel.server.probe_address
     if end.default_route:
         yield Check(
             f"{probe} is routed into {end.interface}",
@@ -72,7 +74,11 @@ def _of_end(end: End, absent: Collection[str]) -> Iterable[Check]:
             )
     if end.default_route or not end.is_client:
         # From the server's own tunnel address: the answer comes only if that one is proxied too.
-        yield Check(f"{probe} on the Internet answers {end.address}", _ping(end, str(probe)))
+        command = _ping(end, str(probe))
+        if not end.is_client:
+            external = site.external_interface
+            command = f"count {external}; {command} || compare {probe} {external}"
+        yield Check(f"{probe} on the Internet answers {end.address}", command)
 
 
 def _of_networks(end: End) -> Iterable[Check]:
@@ -103,7 +109,7 @@ def _of_server(site: Site) -> Iterable[Check]:
         yield Check(f"{sysctl_key(path)} is 1", _seen(f"cat /proc/sys/{path}", "grep -x 1"))
     for address in site.proxied:
         yield Check(
-            f"neighbour solicitations for {address} are answered on {external}",
+            f"the proxy entry for {address} is on {external}",
             f'echo "$proxies" | grep -F "{address} dev {external} "',
         )
 
@@ -113,16 +119,43 @@ def _seen(command: str, search: str) -> str:
     return f'seen=$({command} 2>&1); echo "$seen"; echo "$seen" | {search} >/dev/null'
 
 
-_PROLOGUE = f"""export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+_OWN_IS_ANSWERED = "the host's own address is answered"
+
+_PROLOGUE = rf"""export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 proxies=$(ip -6 neighbour show proxy 2>&1)
 reach() {{
     for attempt in $(seq {ATTEMPTS}); do
         # -W bounds the wait for an answer; an address without a route fails at once.
         answer=$(ping -6 -n -c 1 -W 1 -I "$1" "$2" 2>&1) && break
+        # Who answers no echo request still says that a packet may go no further.
+        [ -z "$3" ] || case $(ping -6 -n -c 1 -W 1 -t 1 -I "$1" "$3" 2>&1) in
+        *"From $2 "*) return 0 ;;
+        esac
         sleep 0.2
     done
-    echo "$answer" | grep -E 'transmitted|ping:|nreachable|rohibited' | tail -n 1
+    said=$(echo "$answer" | grep -E 'transmitted|ping:|nreachable|rohibited' | tail -n 1)
+    echo "$said"
     case $answer in *', 0% packet loss'*) return 0 ;; *) return 1 ;; esac
+}}
+# Neighbour solicitations that came, and advertisements sent: called again, since the last time.
+count() {{
+    while read -r key value; do
+        case $key in
+        Icmp6InNeighborSolicits) came=$((value - ${{came:-0}})) ;;
+        Icmp6OutNeighborAdvertisements) sent=$((value - ${{sent:-0}})) ;;
+        esac
+    done <"/proc/net/dev_snmp6/$1"
+}}
+# Of a tunnel's address that isn't answered: whether the host's own is.
+compare() {{
+    own=$(ip -6 route get "$1" 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/\1/p')
+    if ping -6 -n -c 1 -W 1 -I "$own" "$1" >/dev/null 2>&1; then
+        count "$2"
+        said="$said; {_OWN_IS_ANSWERED}: $own; to $2 came $came neighbour solicitations meanwhile"
+        said="$said, and $sent advertisements left"
+    fi
+    echo "$said"
+    return 1
 }}"""
 
 
@@ -152,3 +185,27 @@ def results(wanted: list[Check], output: str) -> list[Result]:
             _, _, index, status, *seen = line.split(" ", 4)
             told[int(index)] = status == "0", "".join(seen)
     return [Result(check, *told.get(index, (False, ""))) for index, check in enumerate(wanted)]
+
+
+def explanations(site: Site, found: Collection[Result]) -> Iterable[str]:
+    """What several results say together, beyond each of them."""
+    own = {*_of_server(site)} if site.node.server is not None else set()
+    is_set_up = all(result.is_met for result in found if result.check in own)
+    is_undelivered = any(_OWN_IS_ANSWERED in result.seen for result in found)
+    if not (is_set_up and is_undelivered):
+        return
+    external = site.external_interface
+    if site.proxied:
+        yield (
+            f"the entries are on {external}, and its own address is answered where the tunnels' "
+            "aren't: the provider's network doesn't deliver to these. They may not be this host's "
+            "to use there; advertisements from a link-local address may be dropped, as some panels "
+            "do; a filter at the port may let pass the host's own address alone. Ask the provider, "
+            "or have a prefix routed to this host, with `on_link` set to False"
+        )
+    else:
+        yield (
+            f"the own address of {external} is answered where the tunnels' aren't: the provider's "
+            "network doesn't route their prefix to this host (`on_link` is False), or lets pass "
+            "the host's own address alone. Ask the provider"
+        )

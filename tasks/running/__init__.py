@@ -1,6 +1,8 @@
 """pyinfra, which carries and decides nothing.
 
+asked       pure: what people ask of pyinfra that can't be had
 before      the inventory is checked before any host is connected to
+connection  what paramiko leaves undone
 facts       the state of a host, in one command
 survey      every host of a run, read and planned once
 operations  converge, barrier, verify

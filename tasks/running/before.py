@@ -4,11 +4,32 @@ import logging
 import sys
 from typing import Any
 
+import click
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
-from pyinfra.context import ctx_state
+from pyinfra.context import ctx_inventory, ctx_state
 
+from tasks.declared import declaration, numbering
 from tasks.declared.mistakes import DeclarationError
-from tasks.running.survey import declared
+from tasks.declared.model import Broker
+from tasks.parts import managers
+from tasks.running.asked import ADDRESSES, refusals
+
+
+def declared(inventory: Inventory) -> Broker:
+    """The tunnels that an inventory declares. Raises DeployError with every mistake."""
+    try:
+        return declaration.read(
+            {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
+        )
+    except DeclarationError as error:
+        raise DeployError(str(error)) from error
+
+
+def addresses() -> None:
+    """Print the plan of addresses, for which no host is needed."""
+    click.echo(numbering.table(declared(ctx_inventory.get())))
 
 
 def connecting() -> None:
@@ -17,22 +38,43 @@ def connecting() -> None:
     pyinfra has no hook between the inventory and the connections; a host that can't be reached
     would otherwise hide the mistakes, and be asked about where nobody can answer.
     """
+    # With this module, pyinfra's command line replaces Python's threads: not where tests import it.
+    from pyinfra_cli import cli  # type: ignore[import-untyped]
+
+    asked = click.get_current_context().params
+    for sentence in refusals(asked):
+        sys.exit(sentence)
     # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    # What its questions are answered with.
+    cli.input = _answer
     state = ctx_state.get()
     load = state.init
 
     def init(*args: Any, **kwargs: Any) -> None:
         load(*args, **kwargs)
-        if not sys.stdin.isatty():
+        if not sys.stdin or not sys.stdin.isatty():
             state.should_raise_failed_hosts = _never
         try:
             declared(state.inventory)
-        except DeclarationError as error:
-            print(error, file=sys.stderr)
-            sys.exit(1)
+        except DeployError as error:
+            sys.exit(str(error))
+        if asked["operations"][0] in ADDRESSES:
+            addresses()
+            sys.exit()
+        if state.limit_hosts == []:
+            sys.exit("no host of the inventory is left by `--limit` and `--exclude`")
 
     state.init = init
+
+
+def _answer() -> str:
+    try:
+        return input()
+    except EOFError:
+        sys.exit(
+            "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
+        )
 
 
 def _never(state: State) -> bool:

@@ -1,51 +1,65 @@
 """pyinfra: the state of a host, in one command."""
 
-import socket
-from contextlib import suppress
+from typing import Any
 
-from pyinfra.api.facts import FactBase
+from paramiko import ChannelException, SSHException
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import FactError
 from pyinfra.api.host import Host
-from typing_extensions import override
 
 from tasks import parts
 from tasks.declared.model import Node
+from tasks.host import failures
 from tasks.host import state as host_state
-from tasks.host.state import HostState, UnreadableStateError
+from tasks.host.changes import refusals
+from tasks.host.state import HostState
+from tasks.planning.obstacles import ObstacleError
+from tasks.planning.plan import Plan
+from tasks.running import connection
 
 
-class ScriptOutput(FactBase[str]):
-    """What a shell script prints that comes on standard input; None where it failed."""
+def run(host: Host, script: str) -> str:
+    """The output of a script that only reads, in one exec. Raises FactError where that failed.
 
-    @override
-    def command(self) -> str:
-        # As an argument it would have to pass through the user's own shell, which may be csh, and
-        # could not be longer than 128 KiB (MAX_ARG_STRLEN).
-        return "sh -s"
-
-
-def run(host: Host, script: str) -> str | None:
-    """The output of a script that only reads, in one exec; None where that failed.
-
-    pyinfra has then said why, and counts the host as failed.
+    One of pyinfra's facts would keep what sudo says to itself.
     """
-    _send_at_once(host)
-    output: str | None = host.get_fact(ScriptOutput, _stdin=script)
-    return output
+    connection.prepare(host)
+    try:
+        # As an argument the script would have to pass through the user's own shell, which may be
+        # csh, and could not be longer than 128 KiB (MAX_ARG_STRLEN).
+        succeeded, output = host.run_shell_command(
+            StringCommand("sh", "-s"),
+            print_output=host.state.print_fact_output,
+            print_input=host.state.print_fact_input,
+            **_connector_arguments(host, script),
+        )
+    except EOFError as error:
+        # From pyinfra's own question.
+        raise FactError(failures.UNANSWERED) from error
+    except ChannelException as error:
+        raise FactError(failures.NO_SESSION) from error
+    except (OSError, SSHException) as error:
+        raise FactError(f"the connection broke: {error}") from error
+    if not succeeded:
+        raise FactError(failures.reason(output.stderr_lines))
+    return "\n".join(output.stdout_lines)
 
 
 def read(host: Host, node: Node) -> HostState:
-    """The state of a host that is to carry the node. Raises UnreadableStateError."""
-    output = run(host, parts.script(node))
-    if output is None:
-        raise UnreadableStateError("the command that reads the host failed")
-    return host_state.parse(output)
+    """The state of a host that is to carry the node. Raises FactError and UnreadableStateError."""
+    return host_state.parse(run(host, parts.script(node)))
 
 
-def _send_at_once(host: Host) -> None:
-    # paramiko leaves Nagle's algorithm on, which costs every command a delayed ACK: 43 ms.
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if client is not None else None
-    if transport is not None and isinstance(transport.sock, socket.socket):
-        # Of a connection that is gone, the command that follows tells.
-        with suppress(OSError):
-            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def rehearse(host: Host, found: Plan) -> None:
+    """Have the host's manager look at the files as they would be, in a folder of their own.
+
+    Raises ObstacleError where it can't read them, and FactError.
+    """
+    if found.changes.checks and (refused := refusals(run(host, found.changes.rehearsal()))):
+        raise ObstacleError(refused)
+
+
+def _connector_arguments(host: Host, script: str) -> dict[str, Any]:
+    found, _ = pop_global_arguments(host.state, host, {"_stdin": script})
+    return {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}

@@ -32,7 +32,9 @@ def converge() -> Commands:
         return
     yield StringCommand("sh", "-s", _stdin=found.changes.script())
     try:
-        after = plan(node, facts.read(host, node))
+        state_after = facts.read(host, node)
+        say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
+        after = plan(node, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:
@@ -63,15 +65,12 @@ def verify() -> Commands:
     try:
         output = facts.run(host, proof.script(wanted))
     except PyinfraError as error:
-        yield _failure([str(error)])
-        return
-    if output is None:
-        yield _failure(["the command that proves the tunnels failed; nothing is known of them"])
+        yield _failure([f"nothing is known of the tunnels: {error}"])
         return
     results = proof.results(wanted, output)
     say_all(host, (result.sentence for result in results if result.is_met), "green")
     if failures := [result.sentence for result in results if not result.is_met]:
-        yield _failure(failures)
+        yield _failure([*failures, *proof.explanations(site, results)])
 
 
 def _lost(names: Iterable[str]) -> str | None:

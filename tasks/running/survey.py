@@ -3,7 +3,8 @@
 What becomes of a client hangs on its server, so the hosts are looked at together.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -13,69 +14,104 @@ from gevent.lock import RLock
 from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
-from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 
-from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
-from tasks.host.state import UnreadableStateError
-from tasks.parts import managers
+from tasks.host.state import HostState, UnreadableStateError
+from tasks.planning import machines
+from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
 from tasks.running import facts
-
-
-def declared(inventory: Inventory) -> Broker:
-    """The tunnels that an inventory declares. Raises DeclarationError with every mistake."""
-    return declaration.read(
-        {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
-    )
+from tasks.running.before import declared
 
 
 @dataclass
 class Survey:
-    """What was found on the hosts of one run: a plan for each, or why it is left alone."""
+    """What was found on the hosts of one run: a plan for each, or why it is left alone.
+
+    `refusals` are failures, and what `judgement` says of others isn't.
+    """
 
     broker: Broker
     plans: dict[str, Plan] = field(default_factory=dict)
     refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    judgement: Judgement = field(default_factory=Judgement)
 
 
 _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey(wanted: Broker | None = None) -> Survey:
+def survey(wanted: Broker | None = None, *, rehearses: bool = True) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
-    `wanted` is what the hosts are to carry; by default, what the inventory declares. Raises
-    PyinfraError where no host is left.
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Where it
+    `rehearses`, each manager looks at the files as they would be. Raises PyinfraError where no host
+    is left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
             _surveys[state] = found = Survey(wanted or declared(state.inventory))
-            _look_at_all(found, state)
+            _plan_all(found, _look_at_all(found, state))
+            if rehearses:
+                _rehearse_all(found, state)
             _leave_orphans(found, state)
             _report(found, state)
     return _surveys[state]
 
 
-def _look_at_all(found: Survey, state: State) -> None:
+def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
+    """The state of each host that can be read, also of those for which nothing is declared."""
+    states: dict[str, HostState] = {}
+
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
-        with ctx_config.use(state.config.copy()), ctx_host.use(host):
-            try:
-                found.plans[host.name] = plan(node, facts.read(host, node))
-            except ObstacleError as error:
-                found.refusals[host.name] = error.sentences
-            except (UnreadableStateError, PyinfraError) as error:
+        try:
+            states[host.name] = facts.read(host, node)
+        except (UnreadableStateError, PyinfraError) as error:
+            if node.is_told:
                 found.refusals[host.name] = (str(error),)
+            else:
+                say(host, f"nothing is declared for it, and it can't be read: {error}")
 
-    # Those for which nothing is declared too: there may be something left to remove.
-    hosts = state.inventory.get_active_hosts()
-    gevent.joinall([gevent.spawn(look, host) for host in hosts], raise_error=True)
+    _on_each(state.inventory.get_active_hosts(), look, state)
+    # In the order of the inventory, not of the answers.
+    return {host.name: states[host.name] for host in state.inventory if host.name in states}
+
+
+def _plan_all(found: Survey, states: Mapping[str, HostState]) -> None:
+    found.judgement = judged = machines.judge(found.broker.nodes, states)
+    found.refusals.update({name: (sentence,) for name, sentence in judged.mistaken.items()})
+    for name in states.keys() - judged.mistaken.keys() - judged.unasked.keys() - judged.idle.keys():
+        try:
+            found.plans[name] = plan(found.broker.nodes[name], states[name])
+        except ObstacleError as error:
+            found.refusals[name] = error.sentences
+
+
+def _rehearse_all(found: Survey, state: State) -> None:
+    def rehearse(host: Host) -> None:
+        try:
+            facts.rehearse(host, found.plans[host.name])
+        except ObstacleError as error:
+            found.refusals[host.name] = error.sentences
+        except PyinfraError as error:
+            found.refusals[host.name] = (str(error),)
+
+    _on_each([host for host in state.inventory if host.name in found.plans], rehearse, state)
+
+
+def _on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
+    """At the same time on all."""
+
+    def in_context(host: Host) -> None:
+        with ctx_config.use(state.config.copy()), ctx_host.use(host):
+            act(host)
+
+    gevent.joinall([gevent.spawn(in_context, host) for host in hosts], raise_error=True)
 
 
 def _leave_orphans(found: Survey, state: State) -> None:
@@ -100,6 +136,10 @@ def _report(found: Survey, state: State) -> None:
         if host.name in found.refusals:
             for sentence in found.refusals[host.name]:
                 say(host, sentence, color="red")
+        elif host.name in found.judgement.unasked:
+            say(host, found.judgement.unasked[host.name], color="yellow")
+        elif host.name in found.judgement.idle:
+            say(host, found.judgement.idle[host.name])
         elif host.name in found.plans:
             _report_plan(host, found.plans[host.name], with_diff=state.config.DIFF)
     for name in found.refusals:
@@ -110,12 +150,16 @@ def _report(found: Survey, state: State) -> None:
 
 
 def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
+    say_all(host, found.warnings, "yellow")
     if not found.changes:
         say(host, f"nothing to change ({found.grounds})", color="cyan")
         return
+    if not found.site.node.is_declared:
+        say(host, "CULVERT IS TAKEN OFF THIS HOST, with every tunnel of it", color="red")
     say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
-        click.echo(found.changes.diff())
+        # Standard output is pyinfra's alone where it prints JSON there.
+        click.echo(found.changes.diff(), err="--json" in sys.argv)
 
 
 def say_absent(host: Host, node: Node) -> set[str]:

@@ -137,6 +137,14 @@ def test_addresses_and_prefixes_may_be_objects(
     assert tunnels(ipv4, ipv6, prefix, interface) == tunnels(str, str, str, str)
 
 
+@pytest.mark.parametrize("nothing", [[], ()])
+def test_an_empty_list_of_tunnels_says_that_a_host_is_to_carry_nothing(nothing: object) -> None:
+    nodes = read({**INVENTORY, CLIENT_HOST: {"tunnel": nothing}, "db1": {}}, []).nodes
+    told = [(node.is_declared, node.is_cleared, node.is_told) for node in nodes.values()]
+    assert told == [(True, False, True), (False, True, True), (False, False, False)]
+    assert read({CLIENT_HOST: {"tunnel": nothing}}, []).tunnels == ()
+
+
 def test_a_routed_prefix_is_not_proxied() -> None:
     node = read(with_server(on_link=False), []).nodes[SERVER_HOST]
     assert node.proxied == ()
@@ -430,7 +438,11 @@ ONE_MISTAKE = [
         "web1.example.net: tunnel[1].local_ipv4 = '192.0.2.20': also in web1.example.net: "
         "tunnel[0].local_ipv4",
     ),
-    ({"a": {}}, "the inventory declares nothing: give a host `tunnel_server` or `tunnel`"),
+    (
+        {"a": {}, "b": {"tunnel": None}},
+        "the inventory declares nothing: give a host `tunnel_server`, or `tunnel`, which may be [] "
+        "to have it cleaned",
+    ),
 ]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from netaddr import IPNetwork
+from netaddr import IPAddress, IPNetwork
 
 from tasks.declared import declaration, numbering
 from tests.samples import SERVER
@@ -40,6 +40,16 @@ def test_the_table_shows_every_tunnel_and_what_is_free() -> None:
         "    7       db1     2001:db8:1::e  2001:db8:1::f  sit-db1, sit-ipv6   -\n"
         "    free numbers: 1, 3, 5 to 6"
     )
+
+
+def test_what_a_whole_prefix_takes_is_not_free() -> None:
+    pair = IPAddress("2001:db8:1::b")
+    taken: list[IPAddress | IPNetwork] = [IPNetwork("2001:db8:1::/125"), pair, IPNetwork("::/16")]
+    prefix = IPNetwork("2001:db8:1::/124")
+    assert [*numbering.gaps(prefix, taken)] == [(4, 4), (6, 7)]
+    assert numbering.next_free(prefix, taken) == "the next free number is 4"
+    wider = [*taken, IPNetwork("2001:db8::/32")]
+    assert numbering.next_free(prefix, wider) == "2001:db8:1::/124 has no free number"
 
 
 def test_a_full_prefix_says_so() -> None:

@@ -11,12 +11,14 @@ import pytest
 from netaddr import IPAddress
 
 from tasks import parts
+from tasks.declared import declaration
 from tasks.declared.model import Node
 from tasks.host import state
 from tasks.host.state import (
     File,
     Line,
     Link,
+    Room,
     Route,
     Unit,
     UnreadableStateError,
@@ -29,6 +31,10 @@ ANSWER = """Welcome! It is @@ culvert day.
 
 @@ culvert uid
 0
+
+@@ culvert machine
+5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e
+net:[4026531840]
 
 @@ culvert unreadable
 /etc/netplan/60-culvert-sit-old.yaml
@@ -56,12 +62,30 @@ ANSWER = """Welcome! It is @@ culvert day.
 
 @@ culvert routes static
 
+@@ culvert routes
+[{{"dst":"2001:db8:1::/64","dev":"wg0","table":"100","metric":1024,"flags":[],"pref":"medium"}},
+{{"type":"throw","dst":"2001:db8:1::4","dev":"lo","table":"100","metric":1024,"flags":[]}},
+{{"dst":"2001:db8:1::8","protocol":"bird","metric":32,"flags":[],"nexthops":[
+{{"gateway":"fe80::3","dev":"eth0","weight":1,"flags":[]}},
+{{"gateway":"fe80::4","dev":"eth1","weight":1,"flags":["linkdown"]}}]}}]
+[{{"dst":"2001:db8:1::/64","dev":"wg0","table":"100","metric":1024,"flags":[],"pref":"medium"}},
+{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
+
+@@ culvert rules
+0:	from all lookup local
+100:	from 2001:db8:1::/64 iif eth0 [detached] lookup 100
+32766:	from all lookup main
+
+@@ culvert ipv4-rules
+32765:	not from all fwmark 0xca6c lookup 51820
 
 @@ culvert proxies
 [{{"dst":"2001:db8:1::3","dev":"eth0","proxy":null}}]
 
 @@ culvert devices
 [{{"dst":"203.0.113.1","gateway":"198.51.100.1","dev":"eth0","flags":[]}}]
+[{{"dst":"203.0.113.1","dev":"wg0","prefsrc":"192.0.2.1","flags":[],"uid":0}}]
+[{{"dst":"203.0.113.2","from":"198.51.100.10","dev":"wg0","table":"51820","flags":[],"uid":0}}]
 
 @@ culvert sysctls
 /proc/sys/net/ipv6/conf/eth0.7/proxy_ndp:1
@@ -94,6 +118,27 @@ eth5
 @@ culvert sit
 0
 
+@@ culvert sit-loading
+0
+modprobe: FATAL: Module rtnl-link-sit not found in directory /lib/modules/6.1.0
+
+@@ culvert programs
+ping
+
+@@ culvert ping
+ping from iputils 20221126
+libcap: yes
+
+@@ culvert room
+/etc/netplan writable
+/var/lib/culvert read-only
+Filesystem     1024-blocks   Used Available Capacity Mounted on
+/dev/vda           2022400 418100   1483060      22% /
+tmpfs                57348    776     56572       2% /var
+
+@@ culvert warnings
+ifup --force sit-web1 ended with status 1: run-parts: /etc/network/if-up.d/mine
+
 @@ culvert lines
 /etc/rc.local:3:ip link add sit-web1: x
 
@@ -115,6 +160,7 @@ def answer(tmp_path: Path) -> str:
 def test_everything_is_read(answer: str) -> None:
     found = state.parse(answer)
     assert found.uid == 0
+    assert found.machine == "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e, net:[4026531840]"
     assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
     assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {
@@ -135,9 +181,29 @@ def test_everything_is_read(answer: str) -> None:
         Route("default", "fe80::2", "eth0", "boot", 2048),
         Route("2001:db8:1::2/127", None, "sit-web1", "kernel", 256),
         Route("2001:db8:100::/40", None, "lo", "boot", 4294967295, "unreachable"),
+        Route("2001:db8:1::8", "fe80::3", "eth0", "bird", 32),
+        Route("2001:db8:1::8", "fe80::4", "eth1", "bird", 32),
     )
+    assert found.tables == {
+        "100": (
+            Route("2001:db8:1::/64", None, "wg0", "boot", 1024),
+            Route("2001:db8:1::4", None, "lo", "boot", 1024, "throw"),
+        )
+    }
+    assert [str(rule) for rule in found.rules] == [
+        "0: from all lookup local",
+        "100: from 2001:db8:1::/64 iif eth0 [detached] lookup 100",
+        "32766: from all lookup main",
+    ]
+    assert [str(rule) for rule in found.ipv4_rules] == [
+        "32765: not from all fwmark 0xca6c lookup 51820"
+    ]
     assert found.proxies == {(IPAddress("2001:db8:1::3"), "eth0")}
-    assert found.ipv4_devices == {IPAddress("203.0.113.1"): "eth0"}
+    assert found.ipv4_devices == {
+        IPAddress("203.0.113.1"): "eth0",
+        IPAddress("203.0.113.2"): "wg0",
+    }
+    assert found.ipv4_tables == {IPAddress("203.0.113.2"): "51820"}
     assert found.sysctls == {"net/ipv6/conf/eth0.7/proxy_ndp": "1"}
     assert found.sysctl_files == {
         "/etc/sysctl.d/99-mine.conf": (("net/ipv6/conf/eth0.7/proxy_ndp", "0"),)
@@ -154,6 +220,22 @@ def test_everything_is_read(answer: str) -> None:
     assert found.radvd_interfaces == {"eth5"}
     assert found.lines == (Line("/etc/rc.local", 3, "ip link add sit-web1: x"),)
     assert found.sit_is_module
+    assert found.sit_loading == (
+        "0",
+        "modprobe: FATAL: Module rtnl-link-sit not found in directory /lib/modules/6.1.0",
+    )
+    assert found.missing_programs == ("ping",)
+    assert found.ping == "ping from iputils 20221126"
+    assert found.room == {
+        "/etc/netplan": Room(is_writable=True, free=1483060),
+        "/var/lib/culvert": Room(is_writable=False, free=56572),
+    }
+    (warning,) = found.warnings
+    assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
+
+
+def test_half_of_what_tells_machines_apart_tells_nothing(answer: str) -> None:
+    assert state.parse(answer.replace("net:[4026531840]\n", "")).machine == ""
 
 
 def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:
@@ -185,6 +267,51 @@ def test_the_script_is_one_that_a_posix_shell_reads() -> None:
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
     assert not re.search(r"@[A-Z]+@", script)
     assert "sit-ipv6" in script
+
+
+def batches(script: str) -> list[list[str]]:
+    """What iproute2 is asked all at once."""
+    return [text.splitlines() for text in re.findall(r"<<'END'\n(.*?)\nEND\n", script, re.DOTALL)]
+
+
+def test_routes_are_asked_for_narrowly_and_in_one_process() -> None:
+    around, outer = batches(parts.script(node("delegating-server")))
+    assert around == [
+        "route show table all root 2001:db8:1::/64",
+        "route show table all match 2001:db8:1::/64",
+        "route show table all root 2001:db8:100::/40",
+        "route show table all match 2001:db8:100::/40",
+        "route show table all match 2001:4860:4860::8888",
+    ]
+    assert outer == ["route get 203.0.113.20 from 198.51.100.10"]
+    around, outer = batches(parts.script(node("client")))
+    assert around[0] == "route show table all root 2001:db8:1::/64"
+    assert outer == [
+        "route get 198.51.100.10 from 203.0.113.20",
+        "route get 198.51.100.10",
+    ]
+
+
+def test_addresses_that_are_named_are_asked_for_by_their_neighbourhood() -> None:
+    names = range(2, 40, 2)
+    hosts: dict[str, dict[str, object]] = {
+        f"web{n}": {
+            "tunnel": {
+                "server": "fra1",
+                "ipv4": f"203.0.113.{n}",
+                "server_ipv6": f"2001:db8:1::{n}",
+                "client_ipv6": f"2001:db8:1::{n + 1}",
+            }
+        }
+        for n in names
+    }
+    hosts["fra1"] = {"tunnel_server": {"ipv4": "198.51.100.10"}}
+    around, _ = batches(parts.script(declaration.read(hosts, []).nodes["fra1"]))
+    assert around[:2] == [
+        "route show table all root 2001:db8:1::/64",
+        "route show table all match 2001:db8:1::/64",
+    ]
+    assert len(around) == 3
 
 
 def test_lines_of_strange_files_are_left_out(answer: str) -> None:

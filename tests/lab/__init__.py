@@ -13,6 +13,7 @@ images       builds a disk, a kernel and an initrd for each set of packages
 seed         the files that make an image into one machine
 access       who may enter the machines: keys, ports, users
 session      commands on a machine, over a connection that is kept
+ties         processes that end with the program that starts them
 accelerator  whether KVM can be trusted on this computer
 qemu         one machine's process: start, snapshot, stop
 lab          the machines together: up, reset, down

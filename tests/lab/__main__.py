@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     ssh = commands.add_parser("ssh", help="open a shell, or run a command, as root on a machine")
     ssh.add_argument("machine")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="…")
-    commands.add_parser("support", help="print the README's table of what is supported")
+    commands.add_parser("support", help="print the table of what is supported, for docs/hosts.md")
     commands.add_parser("down", help="end the machines; images and first boots stay cached")
     return parser
 

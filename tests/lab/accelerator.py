@@ -8,6 +8,7 @@ from tests.lab.errors import LabError
 from tests.lab.images import Image
 from tests.lab.places import cache
 from tests.lab.progress import step
+from tests.lab.ties import tied
 
 ACCELERATORS = ("kvm", "tcg")
 ANSWER = b"lab.probe.answer"
@@ -44,7 +45,7 @@ def _boots(image: Image) -> bool:
     command += ["-append", "console=ttyS0 quiet lab.probe"]
     try:
         done = subprocess.run(
-            command,
+            tied(command),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROBE_SECONDS,

@@ -1,9 +1,11 @@
 """What makes a machine the Internet: it forwards, holds a far host, and tells of addresses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from netaddr import IPNetwork
 
 from tests.lab.cpio import File
-from tests.lab.machines import FAR_ADDRESS, Machine
+from tests.lab.machines import FAR_ADDRESS, Address, Machine
 
 FORWARDING = "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"
 
@@ -25,6 +27,22 @@ iface far inet6 static
     pre-up ip link add far type dummy
 """
 
+# Without connection tracking, as providers do it: no packet depends on one that came before, and
+# protocol 41 passes as everything does. What is private is nobody else's to send to.
+TRANSLATION = """\
+table ip translation {{
+    chain arriving {{
+        type filter hook prerouting priority raw;
+        ip daddr {{ {private} }} drop
+        ip daddr set ip daddr map {{ {arriving} }}
+    }}
+    chain leaving {{
+        type filter hook postrouting priority srcnat;
+        ip saddr set ip saddr map {{ {leaving} }}
+    }}
+}}
+"""
+
 ADVERTISED_SECONDS = 15
 """The lifetime of a default route that is learned from here, which tests outlive."""
 
@@ -39,7 +57,7 @@ def internet_files(machine: Machine) -> Mapping[str, File]:
         interface = machine.interface(number)
         if card.leased:
             path = f"etc/udhcpd-{interface}.conf"
-            files[path] = File.of(_leases(interface, card.addresses_of(4)[0].host, card.leased))
+            files[path] = File.of(_leases(interface, card.addresses_of(4)[0], card.leased))
             start = f"/usr/bin/busybox udhcpd -f -S /{path}"
             files |= _service(f"lab-dhcp-{interface}", start)
         if card.advertised:
@@ -48,14 +66,31 @@ def internet_files(machine: Machine) -> Mapping[str, File]:
             pid = f"/run/radvd-{interface}.pid"
             start = f"/usr/sbin/radvd --nodaemon --config /{path} --pidfile {pid}"
             files |= _service(f"lab-radvd-{interface}", start)
+    translated = [address for card in machine.cards for address in card.translated]
+    if translated:
+        files["etc/nftables.conf"] = File.of(_translation(translated))
+        # As `systemctl enable` does.
+        files["etc/systemd/system/sysinit.target.wants/nftables.service"] = File.link(
+            "/lib/systemd/system/nftables.service"
+        )
     return files
 
 
-def _leases(interface: str, router: str, leased: str) -> str:
+def _translation(addresses: Sequence[Address]) -> str:
+    """One to one, both ways, between each host's own address and what others know it by."""
+    return TRANSLATION.format(
+        private=", ".join(each.host for each in addresses),
+        arriving=", ".join(f"{each.public} : {each.host}" for each in addresses),
+        leaving=", ".join(f"{each.host} : {each.public}" for each in addresses),
+    )
+
+
+def _leases(interface: str, router: Address, leased: str) -> str:
+    netmask = IPNetwork(router.address).netmask
     return (
         f"interface {interface}\nstart {leased}\nend {leased}\nmax_leases 1\n"
         f"lease_file /run/udhcpd-{interface}.leases\npidfile /run/udhcpd-{interface}.pid\n"
-        f"option subnet 255.255.255.128\noption router {router}\noption lease 3600\n"
+        f"option subnet {netmask}\noption router {router.host}\noption lease 3600\n"
     )
 
 

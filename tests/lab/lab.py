@@ -105,11 +105,17 @@ class LabMachine:
 
 
 class Lab:
-    """All machines of one lab; `with Lab() as lab:` ends them if it started them."""
+    """All machines of one lab; `with Lab() as lab:` ends them if it started them.
 
-    def __init__(self, topology: Topology = BROKER, place: Place | None = None) -> None:
+    The machines that a tied lab starts end with the program, however that ends; others stay up.
+    """
+
+    def __init__(
+        self, topology: Topology = BROKER, place: Place | None = None, *, is_tied: bool = False
+    ) -> None:
         self.topology = topology
         self.place = place or Place.from_environment()
+        self._is_tied = is_tied
         self.machines = {
             machine.name: LabMachine(machine, topology, self.place) for machine in topology.machines
         }
@@ -205,7 +211,7 @@ class Lab:
         """Boot every machine from its image and keep what they have become."""
         for each in self._each():
             each.qemu.prepare(image_of(each.machine), seed(each.machine))
-            each.qemu.start(chosen)
+            each.qemu.start(chosen, is_tied=self._is_tied)
         self._all(LabMachine.wait_until_settled)
         self._all(lambda each: _wait_for_neighbours(each, self.topology))
         self.close()
@@ -231,7 +237,7 @@ class Lab:
         for each in self._each():
             for file in each.qemu.files:
                 shutil.copyfile(booted / file.name, file)
-            each.qemu.start(chosen, BOOTED)
+            each.qemu.start(chosen, BOOTED, is_tied=self._is_tied)
         self._running_key.write_text(booted.name)
 
     @property
@@ -325,6 +331,6 @@ def _wait_for_neighbours(each: LabMachine, topology: Topology) -> None:
     if each.machine not in topology.hosts:
         return
     for name in topology.names:
-        each.wait_for(f"ping -4 -c 1 -W 2 {topology.ipv4_of(name)}", 120)
+        each.wait_for(f"ping -4 -c 1 -W 2 {topology.ipv4_of(name).public}", 120)
     if any(address.version == 6 for card in each.machine.cards for address in card.addresses):
         each.wait_for(f"ping -6 -c 1 -W 2 {FAR_ADDRESS}", 60)

@@ -13,10 +13,14 @@ FIRST_SLOT = 0x10
 
 @dataclass(frozen=True)
 class Address:
-    """An address with its prefix length, and the gateway that is reached through it."""
+    """An address with its prefix length, and the gateway that is reached through it.
+
+    `translated` is what others know it by where NAT translates it, one to one.
+    """
 
     address: str
     gateway: str | None = None
+    translated: str | None = None
 
     @property
     def version(self) -> int:
@@ -27,6 +31,11 @@ class Address:
     def host(self) -> str:
         """The address alone."""
         return self.address.partition("/")[0]
+
+    @property
+    def public(self) -> str:
+        """What others know it by."""
+        return self.translated or self.host
 
     @property
     def at_gateway(self) -> "Address":
@@ -48,7 +57,8 @@ class Card:
 
     With `dhcp` the first IPv4 address comes by DHCP, with `advertised` the IPv6 address and default
     route by router advertisement. `vlan` tags the card's packets; with `bridged` the addresses are
-    on a bridge of which the card is the only port. `leased` is what DHCP gives to the other end.
+    on a bridge of which the card is the only port. `leased` is what DHCP gives to the other end,
+    `translated` are the other end's addresses that others know by another one.
     """
 
     link: str
@@ -59,6 +69,7 @@ class Card:
     vlan: int | None = None
     bridged: bool = False
     leased: str | None = None
+    translated: tuple[Address, ...] = ()
 
     def addresses_of(self, version: int) -> tuple[Address, ...]:
         """Those of version 4 or 6."""
@@ -131,6 +142,7 @@ def at_internet(card: Card, prefix: str | None) -> Card:
         advertised=card.advertised,
         vlan=card.vlan,
         leased=leased,
+        translated=tuple(address for address in card.addresses if address.translated),
     )
 
 

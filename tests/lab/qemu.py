@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from qemu.qmp import QMPClient, QMPError
 
@@ -17,6 +18,7 @@ from tests.lab.errors import LabError
 from tests.lab.images import Image
 from tests.lab.machines import FIRST_SLOT, Machine
 from tests.lab.places import Place
+from tests.lab.ties import tied
 from tests.lab.topologies import Topology
 from tests.lab.waiting import ask_until
 
@@ -55,6 +57,7 @@ class Qemu:
         self.machine = machine
         self._topology = topology
         self._place = place
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def disk(self) -> Path:
@@ -95,7 +98,7 @@ class Qemu:
         cpu = "host" if accelerator == "kvm" else "Nehalem,+rdrand"
         return [
             *(PROGRAM, "-name", self.machine.name, "-nodefaults", "-no-user-config"),
-            *("-display", "none", "-daemonize", "-pidfile", str(self._pid_file)),
+            *("-display", "none", "-pidfile", str(self._pid_file)),
             *("-machine", "pc", "-accel", accelerator, "-cpu", cpu, "-m", str(MEMORY)),
             *("-kernel", str(self.kernel), "-initrd", str(self.initrd)),
             *("-append", self._kernel_arguments),
@@ -129,14 +132,39 @@ class Qemu:
         options = f"mac={mac},addr={slot:#x},romfile=,ctrl_vlan=off"
         yield from ("-device", f"virtio-net-pci,netdev={name},{options}")
 
-    def start(self, accelerator: str, snapshot: str | None = None) -> None:
-        """Start the process, from a snapshot or from power-on; it outlives this program."""
+    def start(self, accelerator: str, snapshot: str | None = None, *, is_tied: bool) -> None:
+        """Start the process, from a snapshot or from power-on.
+
+        It outlives this program, also where Ctrl-C or a terminal's end ends that, unless it is tied
+        to it.
+        """
         command = self.command(accelerator) + (["-loadvm", snapshot] if snapshot else [])
         for stale in (self._monitor, self._pid_file):
             stale.unlink(missing_ok=True)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise LabError(f"{self.machine.name} does not start: {done.stderr.strip()}")
+        with TemporaryFile("w+") as errors:
+            self._process = subprocess.Popen(
+                tied(command) if is_tied else command,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+            )
+            if not ask_until(lambda it: it or self._has_ended(), self._answers, MONITOR_SECONDS):
+                self._process.kill()
+                errors.seek(0)
+                raise LabError(f"{self.machine.name} does not start: {errors.read().strip()}")
+
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def _answers(self) -> bool:
+        """Whether it is there for good: its monitor answers once a snapshot is loaded."""
+        if not self._monitor.exists():
+            return False
+        with suppress(LabError):
+            self._ask("query-status")
+            return True
+        return False
 
     def runs(self) -> bool:
         """Whether the process is there."""

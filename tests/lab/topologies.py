@@ -1,7 +1,7 @@
 """Who stands where: stars around a machine `internet`, and networks behind clients.
 
 Each topology is a lab of its own, with the same addresses: a server and a client for each of two
-managers. The README's table of what is supported is made from the same rows.
+managers. The table of what is supported, in docs/hosts.md, is made from the same rows.
 """
 
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ class Uplink:
     separate: bool = False
     hotplug: bool = False
     predictable_names: bool = False
+    translated: bool = False
     inside: str | None = None
 
     def __str__(self) -> str:
@@ -38,6 +39,7 @@ class Uplink:
             "IPv4 and IPv6 on two uplinks" if self.separate else "",
             "`allow-hotplug`" if self.hotplug else "",
             "predictable interface names" if self.predictable_names else "",
+            "behind 1:1 NAT" if self.translated else "",
         ]
         return ", ".join(word for word in words if word) or "static"
 
@@ -144,19 +146,26 @@ class Topology:
         first = next(m for m in self.machines if link in {card.link for card in m.cards})
         return machine is first
 
-    def ipv4_of(self, name: str, *, index: int = 0) -> str:
+    def ipv4_of(self, name: str, *, index: int = 0) -> Address:
         """The first or, with index 1, second IPv4 address of a host."""
         found = [a for card in self.machine(name).cards for a in card.addresses_of(4)]
-        return found[index].host
+        return found[index]
 
 
-def _ipv4(network: str, index: int, last: int) -> tuple[Address, ...]:
-    """Two addresses, the second for a tunnel to move to, in the half of a network of that index."""
+def _ipv4(network: str, index: int, last: int, number: int, uplink: Uplink) -> tuple[Address, ...]:
+    """Two addresses, the second for a tunnel to move to, in the half of a network of that index.
+
+    Behind NAT a host, by its number, has two of a private network instead.
+    """
     base = 128 * index
-    return (
-        Address(f"{network}.{base + last}/25", f"{network}.{base + 1}"),
-        Address(f"{network}.{base + last + 1}/25"),
-    )
+    public = [f"{network}.{base + last + second}" for second in range(2)]
+    if uplink.translated:
+        private = IPNetwork(f"192.0.2.{64 * (number - 1)}/26")
+        return (
+            Address(f"{private[10]}/26", str(private[1]), public[0]),
+            Address(f"{private[11]}/26", None, public[1]),
+        )
+    return Address(f"{public[0]}/25", f"{network}.{base + 1}"), Address(f"{public[1]}/25")
 
 
 def _server(index: int, row: Row) -> Machine:
@@ -164,18 +173,18 @@ def _server(index: int, row: Row) -> Machine:
     network = f"2001:db8:{number}::/64"
     own = own_address(mac(number, 0), network) if uplink.advertised else IPNetwork(network)[1]
     ipv6 = Address(f"{own}/64", "fe80::1" if uplink.link_local_gateway else last_of(network))
-    ipv4 = _ipv4("198.51.100", index, 10)
+    ipv4 = _ipv4("198.51.100", index, 10, number, uplink)
     if uplink.separate:
         return _machine(name, number, row, uplink, Card(name, ipv4), Card(f"{name}-6", (ipv6,)))
     return _machine(name, number, row, uplink, _card(name, (*ipv4, ipv6), uplink))
 
 
 def _client(index: int, servers: int, row: Row) -> Machine:
-    uplink, name = row.client, f"client-{row.name}"
-    cards = [_card(name, _ipv4("203.0.113", index, 20), uplink)]
+    uplink, name, number = row.client, f"client-{row.name}", servers + index + 1
+    cards = [_card(name, _ipv4("203.0.113", index, 20, number, uplink), uplink)]
     if uplink.inside:
         cards.append(Card(uplink.inside))
-    return _machine(name, servers + index + 1, row, uplink, *cards)
+    return _machine(name, number, row, uplink, *cards)
 
 
 def _card(link: str, addresses: tuple[Address, ...], uplink: Uplink) -> Card:
@@ -248,13 +257,13 @@ TOPOLOGIES = {
             (
                 Row(
                     *("ifupdown", "trixie"),
-                    server=Uplink(advertised=True, hotplug=True),
+                    server=Uplink(advertised=True, hotplug=True, translated=True),
                     client=Uplink(dhcp=True, hotplug=True),
                 ),
                 Row(
                     *("netplan", "trixie"),
-                    server=Uplink(link_local_gateway=True),
-                    client=Uplink(vlan=100),
+                    server=Uplink(link_local_gateway=True, translated=True),
+                    client=Uplink(vlan=100, translated=True),
                 ),
             ),
         ),
@@ -274,7 +283,7 @@ TOPOLOGIES = {
 
 
 def table() -> str:
-    """What is supported, as the README has it: a line for each row, in Markdown."""
+    """What is supported, as docs/hosts.md has it: a line for each row, in Markdown."""
     lines = [
         "| manager | release | the server's uplink | the client's uplink |",
         "|---|---|---|---|",

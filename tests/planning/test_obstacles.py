@@ -88,7 +88,7 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "server",
         with_links(sit("he-ipv6", addresses=("2001:db8:1::3/64",))),
         "address 2001:db8:1::3 is on he-ipv6 already, and Culvert didn't put it there: remove it, "
-        "or give the tunnel another number: the next free number is 2",
+        "or give web1.example.net's tunnel another number: the next free number is 2",
     ),
     (
         "netplan",
@@ -96,8 +96,8 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         lambda state: replace(
             state, routes=(Route("default", "2001:db8:1::3", "eth0", "static", 1024),)
         ),
-        "address 2001:db8:1::3 is its router's own: give the tunnel another number: the next free "
-        "number is 2",
+        "address 2001:db8:1::3 is a router's (`default via 2001:db8:1::3 dev eth0`): give "
+        "web1.example.net's tunnel another number: the next free number is 2",
     ),
     (
         "netplan",
@@ -106,7 +106,7 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
             sit("he-ipv6", local=IPAddress("203.0.113.20"), remote=IPAddress("198.51.100.10"))
         ),
         "interface he-ipv6 is a tunnel from 203.0.113.20 to 198.51.100.10 already, and the kernel "
-        "allows one: remove it",
+        "allows one: remove it, with all that is on it (`ip link delete he-ipv6`)",
     ),
     (
         "ifupdown",
@@ -128,7 +128,7 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
     (
         "ifupdown",
         "client",
-        lambda state: replace(state, routes=(Route("default", "fe80::1", "eth0", "ra", 1024),)),
+        lambda state: replace(state, routes=(Route("default", "fe80::1", "eth0", "boot", 1024),)),
         "it has an IPv6 default route already, via fe80::1 on eth0: remove it, or set the "
         "tunnel's `default_route` to False",
     ),
@@ -217,8 +217,9 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "ifupdown",
         "delegating-server",
         with_links(Link("eth1", None, True, 1500, ("2001:db8:100:9::1/64",))),
-        "address 2001:db8:100:9::1 on eth1 lies in 2001:db8:100::/48, which is routed to "
-        "web1.example.net: remove it, or give the tunnel another prefix",
+        "2001:db8:100::/48 is to be routed to web1.example.net, and address 2001:db8:100:9::1 is "
+        "on eth1 already, and Culvert didn't put it there: remove it, or give that tunnel another "
+        "prefix: the next free /48 is 2001:db8:101::/48",
     ),
     (
         "netplan",
@@ -230,8 +231,9 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
                 Route("2001:db8:100::/48", "2001:db8:1::9", "eth0", "static", 1024),
             ),
         ),
-        "2001:db8:100::/48, which is to be routed to web1.example.net, is routed to eth0 already: "
-        "remove that route, or give the tunnel another prefix",
+        "2001:db8:100::/48 is to be routed to web1.example.net, and route 2001:db8:100::/48 leads "
+        "to eth0 already, and Culvert didn't put it there: remove it, or give that tunnel another "
+        "prefix: the next free /48 is 2001:db8:101::/48",
     ),
     (
         "ifupdown",

@@ -1,6 +1,7 @@
 """What is proven on each end, and the sentences where the proof fails."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,8 @@ def test_the_server_proves_its_tunnel_and_its_proxying() -> None:
         "net.ipv6.conf.all.forwarding is 1",
         "net.ipv6.conf.eth0.forwarding is 1",
         "net.ipv6.conf.all.proxy_ndp is 1",
-        "neighbour solicitations for 2001:db8:1::2 are answered on eth0",
-        "neighbour solicitations for 2001:db8:1::3 are answered on eth0",
+        "the proxy entry for 2001:db8:1::2 is on eth0",
+        "the proxy entry for 2001:db8:1::3 is on eth0",
     ]
 
 
@@ -96,6 +97,76 @@ def test_silence_is_said_with_what_was_expected_and_seen(tmp_path: Path) -> None
         "expected: 2001:4860:4860::8888 on the Internet answers 2001:db8:1::3; seen: "
         "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
     ]
+
+
+PINGS = """\
+case "$*" in
+{cases}
+*) cat silence; exit 1 ;;
+esac"""
+ROUTE = "echo '2001:4860:4860::8888 dev lo src 2001:db8:1::1'"
+
+
+def run_with(tmp_path: Path, site: Site, cases: str, ip: str) -> list[proof.Result]:
+    """As `run`, with programs that answer as their words are."""
+    (tmp_path / "silence").write_text(SILENCE)
+    (tmp_path / "answer").write_text(ANSWERS)
+    ping = PINGS.format(cases=cases).replace("cat ", f"cat {tmp_path}/")
+    for tool, text in (("ping", ping), ("ip", ip), ("sleep", "")):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / tool).chmod(0o755)
+    wanted = proof.checks(site)
+    # This computer has no eth0.
+    script = proof.script(wanted).replace("eth0", "lo")
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return proof.results(wanted, done.stdout)
+
+
+def test_a_server_that_ignores_echo_requests_is_known_by_where_hop_limits_end(
+    tmp_path: Path,
+) -> None:
+    probe = "*'-I 2001:db8:1::3 2001:4860:4860::8888'"
+    ended = "echo 'From 2001:db8:1::2 icmp_seq=1 Time exceeded: Hop limit'; exit 1"
+    cases = f"*'-t 1 '{probe}) {ended} ;;\n{probe}) cat answer ;;"
+    found = run_with(tmp_path, site("client"), cases, "echo dev sit-ipv6")
+    assert [result.is_met for result in found] == [True, True, True]
+    another = cases.replace("From 2001:db8:1::2 ", "From 2001:db8:1::22 ")
+    assert not run_with(tmp_path, site("client"), another, "echo dev sit-ipv6")[0].is_met
+
+
+@pytest.mark.parametrize("role", ["server", "delegating-server"])
+def test_a_network_that_delivers_to_the_host_alone_is_told_of(tmp_path: Path, role: str) -> None:
+    cases = "*'-I 2001:db8:1::1 2001:4860:4860::8888') cat answer ;;"
+    found = run_with(tmp_path, site(role), cases, ROUTE)
+    (result,) = [each for each in found if each.check.expected.endswith("answers 2001:db8:1::2")]
+    assert result.sentence.endswith(
+        "100% packet loss, time 0ms; the host's own address is answered: 2001:db8:1::1; to lo came "
+        "0 neighbour solicitations meanwhile, and 0 advertisements left"
+    )
+    # What isn't set up here is the cause then.
+    assert [*proof.explanations(site(role), found)] == []
+    is_set_up = [replace(r, is_met=r.is_met or r is not result) for r in found]
+    (said,) = proof.explanations(site(role), is_set_up)
+    assert "the provider's network doesn't deliver to these" in said
+    routed = (
+        replace(node(role), server=replace(server, on_link=False))
+        if (server := node(role).server)
+        else node(role)
+    )
+    (said,) = proof.explanations(Site(routed, "eth0"), is_set_up)
+    assert "doesn't route their prefix to this host" in said
+
+
+def test_a_host_that_reaches_nothing_says_no_more_than_that(tmp_path: Path) -> None:
+    found = run_with(tmp_path, site("server"), "nothing) ;;", ROUTE)
+    assert not any("own address" in result.seen for result in found)
+    assert [*proof.explanations(site("server"), found)] == []
 
 
 def test_of_very_many_checks_some_are_made_at_a_time(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """pyinfra on fake hosts, with a log of every command: `python -m tests.running.recorder LOG …`.
 
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
-`deployed` when a script changes it, unless its data has `breaks`.
+`deployed` when a script changes it, unless its data has `breaks`. Those whose data has the same
+`machine` are one.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,13 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     # A script turns a bare host into a deployed one, and the other way round.
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
     if state.OWNED in text and "@@ culvert" in text:
-        kind, lines = "read", [f"{'deployed' if deployed else 'bare'} {self.host.data.sample}"]
+        machine = self.host.data.get("machine", self.host.name)
+        when = "deployed" if deployed else "bare"
+        kind, lines = "read", [f"{when} {self.host.data.sample} {machine}"]
+    elif text.startswith("main()") and "@@ rehearsed" in text:
+        kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
+        if self.host.data.get("refuses") != kind:
+            lines = ["@@ rehearsed: 0"]
     elif text.startswith("main()"):
         kind, lines = "change", ["it broke"]
         changed.add(self.host.name)
@@ -40,8 +48,9 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role = output.split()
-    return {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
+    when, manager, role, machine = output.split()
+    found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
+    return replace(found, machine=machine)
 
 
 def connect(self: FakeConnector) -> None:

@@ -1,61 +1,16 @@
 """A run from end to end on fake hosts: what it costs, what it says, how it ends."""
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from tests import runs
+from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
 from tests.samples import CLIENT, SERVER
 
-SERVER_HOST, CLIENT_HOST = "@fake/fra1.example.net", "@fake/web1.example.net"
 
-
-@dataclass(frozen=True)
-class Recorded:
-    """A run and its execs, each with its host and kind."""
-
-    status: int
-    output: str
-    execs: list[list[str]]
-
-    def on(self, host: str) -> list[str]:
-        return [kind for name, kind in self.execs if name == host and kind != "connect"]
-
-
-Start = Callable[..., Recorded]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Start:
-    def run(
-        *arguments: str, server: dict[str, Any] | None = None, client: dict[str, Any] | None = None
-    ) -> Recorded:
-        fast = {"fake_delay": 0, "fake_delay_jitter": 0}
-        tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1"}
-        hosts = [
-            (SERVER_HOST, {"sample": "netplan server", "tunnel_server": SERVER, **fast}),
-            (CLIENT_HOST, {"sample": "ifupdown client", "tunnel": tunnel, **fast}),
-        ]
-        hosts[0][1].update(server or {})
-        hosts[1][1].update(client or {})
-        program = (sys.executable, "-m", "tests.running.recorder", str(tmp_path / "log"))
-        done = runs.run(tmp_path, hosts, *(arguments or ("deploy.py", "-y")), program=program)
-        execs = json.loads((tmp_path / "log").read_text())
-        return Recorded(done.status, done.output, execs)
-
-    return run
-
-
-def test_a_dry_run_costs_one_exec_on_each_host(run: Start) -> None:
-    done = run("deploy.py", "--dry", "--diff")
+def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
+    done = run("deploy.py", "--dry", "--diff", server={"is_deployed": True})
     assert done.status == 0
     assert done.on(SERVER_HOST) == ["read"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
@@ -69,10 +24,19 @@ def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Sta
     assert done.output.count("nothing to change (") == 2
 
 
-def test_a_run_that_changes_a_host_costs_four_execs(run: Start) -> None:
+def test_a_run_that_changes_a_host_costs_five_execs(run: Start) -> None:
     done = run()
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
-    assert done.on(CLIENT_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse", "change", "read", "verify"]
+
+
+def test_files_that_a_manager_would_refuse_are_found_before_any_host_is_changed(run: Start) -> None:
+    done = run(client={"refuses": "rehearse"})
+    assert done.status == 1
+    assert f"[{CLIENT_HOST}]     netplan: no such key\n" in done.output
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
+    order = [tuple(each) for each in done.execs]
+    assert order.index((CLIENT_HOST, "rehearse")) < order.index((SERVER_HOST, "change"))
 
 
 def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> None:
@@ -83,36 +47,26 @@ def test_servers_are_changed_before_clients_and_verified_last(run: Start) -> Non
     assert sorted(kinds[2:]) == [(SERVER_HOST, "verify"), (CLIENT_HOST, "verify")]
 
 
-def test_mistakes_are_told_before_any_host_is_connected_to(run: Start) -> None:
-    done = run(client={"tunnel": {**CLIENT, "server": SERVER_HOST, "number": 0}})
-    assert done.status == 1
-    assert done.execs == []
-    assert (
-        "1 mistake in the inventory; no host was touched:\n"
-        f"    {CLIENT_HOST}: tunnel.number = 0: expected a whole number from 1\n"
-    ) in done.output
-
-
 def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
     done = run(server={"tunnel_server": {**SERVER, "external_interface": "eth9"}})
     assert done.status == 1
     assert "there is no interface eth9" in done.output
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
     done = run(server={"breaks": "change"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change"]
-    assert done.on(CLIENT_HOST) == ["read"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
 
 def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
     assert done.on(CLIENT_HOST) == ["read"]
 
 
@@ -144,7 +98,7 @@ def test_drift_is_shown_and_fails(run: Start) -> None:
     assert done.status == 1
     assert f"+++ {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6\n" in done.output
     assert f"+++ {SERVER_HOST}" not in done.output
-    assert {kind for _, kind in done.execs} == {"connect", "read"}
+    assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
 
 
 @pytest.mark.parametrize("mode", ["-y", "--dry"])
@@ -153,13 +107,6 @@ def test_no_drift_is_success(run: Start, mode: str) -> None:
     done = run("tasks.drift.drift", mode, server=as_declared, client=as_declared)
     assert done.status == 0, done.output
     assert done.on(SERVER_HOST) == ["read"]
-
-
-def test_the_plan_of_addresses_is_listed_once_and_asks_no_host(run: Start) -> None:
-    done = run("tasks.addresses.addresses", "-y")
-    assert done.status == 0, done.output
-    assert done.output.count("number  client") == 1
-    assert {kind for _, kind in done.execs} == {"connect"}
 
 
 def test_removal_takes_clients_first(run: Start) -> None:
@@ -179,9 +126,73 @@ def test_a_removal_limited_to_one_end_says_so(run: Start) -> None:
     assert done.on(CLIENT_HOST) == []
 
 
-def test_a_host_that_is_no_longer_declared_is_cleaned(run: Start) -> None:
-    once_a_client = {"is_deployed": True, "tunnel": None}
+def test_a_host_that_is_to_carry_nothing_is_cleaned(run: Start) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": []}
     done = run("deploy.py", "-y", "--diff", "--limit", CLIENT_HOST, client=once_a_client)
     assert done.status == 0, done.output
+    assert "CULVERT IS TAKEN OFF THIS HOST" in done.output
     assert f"--- {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6" in done.output
     assert done.on(CLIENT_HOST) == ["read", "change", "read"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("deploy.py", "-y"), ("deploy.py", "--dry"), ("tasks.drift.drift", "-y")]
+)
+def test_a_host_that_nothing_is_said_of_is_left_alone_and_what_it_carries_is_told(
+    run: Start, arguments: tuple[str, ...]
+) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": None}
+    done = run(*arguments, "--limit", CLIENT_HOST, client=once_a_client)
+    assert done.status == 0, done.output
+    assert done.on(CLIENT_HOST) == ["read"]
+    assert "CULVERT IS ON THIS HOST (sit-ipv6; files: 1), and nothing is declared" in done.output
+
+
+def test_a_task_cleans_a_host_that_nothing_is_said_of(run: Start) -> None:
+    once_a_client = {"is_deployed": True, "tunnel": None}
+    done = run("tasks.remove.remove", "-y", client=once_a_client)
+    assert done.status == 0, done.output
+    assert done.on(CLIENT_HOST) == ["read", "change", "read"]
+
+
+def test_a_host_that_nothing_is_said_of_may_be_unreadable(run: Start) -> None:
+    others = {"@fake/mail1": {"breaks": "read", "sample": "netplan client"}}
+    done = run(others=others)
+    assert done.status == 0, done.output
+    assert "nothing is declared for it, and it can't be read: a command failed" in done.output
+
+
+SECOND_NAME = {"sample": "ifupdown client", "machine": CLIENT_HOST, "is_deployed": True}
+
+
+def test_a_second_name_of_a_machine_that_declares_nothing_is_left_alone(run: Start) -> None:
+    done = run(client={"is_deployed": True}, others={"@fake/alias": SECOND_NAME})
+    assert done.status == 0, done.output
+    assert done.on("@fake/alias") == ["read"]
+    assert f"the same machine as {CLIENT_HOST}, and declares nothing itself" in done.output
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        [],
+        {**CLIENT, "server": SERVER_HOST, "ipv4": "203.0.113.21", "number": 2},
+    ],
+)
+def test_two_names_of_one_machine_that_both_declare_are_a_mistake(
+    run: Start, second: object
+) -> None:
+    done = run("deploy.py", "--dry", others={"@fake/alias": {**SECOND_NAME, "tunnel": second}})
+    assert done.status == 1
+    assert done.output.count(f"{CLIENT_HOST} and @fake/alias are one machine") == 2
+
+
+def test_a_removal_goes_over_a_machine_of_two_names_once(run: Start) -> None:
+    done = run(
+        "tasks.remove.remove",
+        "-y",
+        client={"is_deployed": True},
+        others={"@fake/alias": SECOND_NAME},
+    )
+    assert done.status == 0, done.output
+    assert (done.on(CLIENT_HOST), done.on("@fake/alias")) == (["read", "change", "read"], ["read"])

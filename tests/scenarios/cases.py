@@ -53,7 +53,7 @@ NAMES = BROKER.names
 
 def ipv4_of(name: str, *, index: int = 0) -> str:
     """The first or, with index 1, second IPv4 address of a host of the broker's lab."""
-    return BROKER.ipv4_of(name, index=index)
+    return BROKER.ipv4_of(name, index=index).public
 
 
 def inventory(name: str, user: str = "root") -> Hosts:
@@ -74,14 +74,13 @@ def tunnels(cases: Iterable[Case], index: int = 0) -> Hosts:
     """A declaration of a tunnel each, between the IPv4 addresses of that index of each host."""
     hosts: Hosts = []
     for case in cases:
-        ipv4 = case.topology.ipv4_of
         tunnel = {
             "server": case.server,
-            "ipv4": ipv4(case.client, index=index),
+            **_ipv4(case.client, case.topology, index),
             "number": 1,
             "server_interface": case.server_interface,
         }
-        server = _server(case.server, case.topology) | {"ipv4": ipv4(case.server, index=index)}
+        server = _server(case.server, case.topology, index)
         hosts.append((case.server, {"tunnel_server": server}))
         hosts.append((case.client, {"tunnel": tunnel}))
     return hosts
@@ -198,9 +197,15 @@ def _demo() -> Hosts:
 _OTHERS = {"broker": _broker, "demo": _demo}
 
 
-def _server(name: str, topology: Topology = BROKER) -> dict[str, Any]:
+def _ipv4(name: str, topology: Topology, index: int) -> dict[str, str]:
+    """What others connect to, and the host's own address where NAT translates that."""
+    address = topology.ipv4_of(name, index=index)
+    return {"ipv4": address.public} | ({"local_ipv4": address.host} if address.translated else {})
+
+
+def _server(name: str, topology: Topology = BROKER, index: int = 0) -> dict[str, Any]:
     return {
-        "ipv4": topology.ipv4_of(name),
+        **_ipv4(name, topology, index),
         "prefix": topology.prefix(name),
         "probe_address": FAR_ADDRESS,
     }

@@ -46,7 +46,7 @@ class Labs:
             pytest.skip(self._unavailable[topology])
         if self._lab is None or self._lab.topology != topology:
             self.down()
-            lab = Lab(topology)
+            lab = Lab(topology, is_tied=True)
             try:
                 self._was_up = not lab.up()
             except ReleaseError as error:
@@ -100,7 +100,7 @@ def labs(worker_id: str) -> Iterator[Labs]:
         # One of several processes, each with machines of its own.
         port = Place.from_environment().port + PORTS * int(worker_id.removeprefix("gw"))
         os.environ[PORT_VARIABLE] = str(port)
-    # As Ctrl-C does, a termination ends the tests in order, so that no machine is left behind.
+    # As Ctrl-C does, a termination ends the tests in order, so that no disk is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     labs = Labs()
     try:

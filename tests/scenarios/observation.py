@@ -116,11 +116,16 @@ def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
         return dict(zip(names, found, strict=True))
 
 
+def read_state(lab: Lab, hosts: Hosts, name: str) -> state.HostState:
+    """A machine as a run on these hosts reads it, without pyinfra."""
+    node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
+    return state.parse(lab.machine(name).run(parts.script(node)).stdout)
+
+
 def pending(lab: Lab, hosts: Hosts, name: str) -> str:
     """What a run would change on a machine, read without pyinfra."""
     node = declaration.read(dict(hosts), managers.NAMES).nodes[name]
-    found = state.parse(lab.machine(name).run(parts.script(node)).stdout)
-    return plan.plan(node, found).changes.diff()
+    return plan.plan(node, read_state(lab, hosts, name)).changes.diff()
 
 
 class Pings:

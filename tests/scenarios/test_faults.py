@@ -39,17 +39,36 @@ def full_disk(folder: str) -> tuple[str, ...]:
     return (
         f"cp -a {folder} /tmp/kept; mount -t tmpfs -o size=16k,mode=755 full {folder}; "
         f"cp -a /tmp/kept/. {folder}/; head -c 1M /dev/zero >{folder}/filler.bak || true",
-        "No space left on device",
-        f"Culvert stopped at: writing {folder}/60-culvert-sit-ipv6",
+        f"{folder} has 0 KiB free, and 4 KiB are needed: make room there",
     )
+
+
+BLOCKED_DRIVER = (
+    "echo 'install sit /bin/false' >/etc/modprobe.d/hardening.conf",
+    "the kernel is told not to load its sit driver: "
+    "/etc/modprobe.d/hardening.conf: install sit /bin/false: take that out",
+)
+NO_PING = ("mv /bin/ping /bin/ping.away", "`ping` isn't there: install iputils-ping")
+READ_ONLY = ("mount -o bind,ro /etc/netplan /etc/netplan", "/etc/netplan is read-only: mount it")
+# A hook of the host's own that is in the way of every tunnel.
+VANISHING = (
+    r"""printf '#!/bin/sh
+[ "$IFACE" != sit-ipv6 ] || ip link delete sit-ipv6
+' """
+    ">/etc/network/if-up.d/mine; chmod 755 /etc/network/if-up.d/mine",
+    "Culvert stopped at: ip -6 -oneline address show dev sit-ipv6 up to",
+    "; what it made is taken back",
+)
 
 
 # Of each client in trouble: the command that makes it, and what the run says of it.
 TROUBLES = [
     {IFUPDOWN: UNKNOWN_MANAGER, NETPLAN: INTERFACE_BY_HAND},
     {IFUPDOWN: full_disk("/etc/network/interfaces.d"), NETPLAN: ADDRESS_BY_HAND},
-    {NETPLAN: full_disk("/etc/netplan")},
-    {NETPLAN: UNREADABLE_NETPLAN},
+    {IFUPDOWN: BLOCKED_DRIVER, NETPLAN: full_disk("/etc/netplan")},
+    {IFUPDOWN: VANISHING, NETPLAN: UNREADABLE_NETPLAN},
+    {IFUPDOWN: NO_PING},
+    {NETPLAN: READ_ONLY},
 ]
 
 
@@ -76,6 +95,22 @@ def test_a_client_in_trouble_fails_alone_and_stays_as_it_was(
             assert f"{case.client_ipv6} dev eth0" in server.proxies
         else:
             assert_traffic(lab, case)
+
+
+def test_a_hook_that_fails_for_a_tunnel_is_named_and_the_tunnel_is_up(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.machine(IFUPDOWN.client).run(
+        r"""printf '#!/bin/sh\n[ "$IFACE" = eth0 ]\n' >/etc/network/if-up.d/mine; """
+        "chmod 755 /etc/network/if-up.d/mine"
+    )
+    done = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")
+    assert done.status == 0, done.output
+    assert (
+        f"[{IFUPDOWN.client}] warning: ifup --force sit-ipv6 ended with status 1: "
+        "run-parts: /etc/network/if-up.d/mine exited with return code 1" in done.stderr
+    )
+    assert_traffic(lab, IFUPDOWN)
 
 
 def test_a_manager_that_the_inventory_names_is_believed(lab: Lab, tmp_path: Path) -> None:
@@ -108,7 +143,7 @@ def test_a_server_that_is_lost_on_the_way_fails_alone(lab: Lab, tmp_path: Path) 
         lab.machine(IFUPDOWN.server).run("pkill -KILL -f 'sshd: root@notty'", check=False)
     done = run.result()
     assert done.status == 1
-    failed = f"[{IFUPDOWN.server}] the command that proves the tunnels failed"
+    failed = f"[{IFUPDOWN.server}] nothing is known of the tunnels: "
     assert failed in done.stderr
     for case in PAIRINGS["straight"]:
         proven = rf"\[{case.client}\] +verified: {case.server} answers at {case.server_ipv6} "

@@ -24,6 +24,7 @@ class Ifupdown:
     """
 
     name = "ifupdown"
+    ignoring_routers = "`accept_ra 0` in its `inet6` stanza"
     # The line of /etc/network/interfaces that this one understands in all its versions.
     source = f"source {FOLDER}/*"
     folders: tuple[str, ...] = (FOLDER,)
@@ -126,8 +127,9 @@ fi 2>/dev/null""",
                 yield f"ifup --no-act --force --interfaces={waiting} {interface} 2>&1"
 
     def create(self, end: End) -> Iterable[str]:
-        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force.
-        yield f"ifup --force {end.interface}"
+        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force. The
+        # host's own hooks in if-up.d decide how it ends.
+        yield f"lenient ifup --force {end.interface}"
 
     def remove(self, interface: str) -> Iterable[str]:
         # Without its stanza, ifupdown would not know the interface any more.

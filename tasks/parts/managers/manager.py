@@ -29,6 +29,10 @@ class Manager(Protocol):
         """What `evidence` looks for, for the sentence that refuses a host."""
 
     @property
+    def ignoring_routers(self) -> str:
+        """What people write for an interface that is to learn no default route on its link."""
+
+    @property
     def question(self) -> Question:
         """What to ask on a host, for `evidence`; managers that ask the same share one."""
 

@@ -16,6 +16,7 @@ class Netplan(Networkd):
     """Tunnels as files of netplan's; the rest, of which it knows nothing, as networkd has it."""
 
     name = "netplan"
+    ignoring_routers = "`accept-ra: false` in its entry"
     folders = (_FOLDER, *Networkd.folders)
     places = folders
     hand_made = r"^\s*[\"']?NAMES[\"']?:\s*(?:#.*)?$"

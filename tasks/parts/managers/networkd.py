@@ -28,6 +28,7 @@ class Networkd:
     """
 
     name = "networkd"
+    ignoring_routers = "`IPv6AcceptRA=no` in the [Network] section of its file"
     folders: tuple[str, ...] = (_FOLDER, "/etc/networkd-dispatcher")
     own_folders = ("network/*.network.d",)
     places: tuple[str, ...] = folders

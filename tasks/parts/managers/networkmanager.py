@@ -31,6 +31,7 @@ class NetworkManager:
     """
 
     name = "networkmanager"
+    ignoring_routers = "`ipv6.never-default yes` in its connection"
     folders = (_FOLDER, _HOOKS)
     own_folders = ()
     places = folders

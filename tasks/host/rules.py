@@ -1,0 +1,102 @@
+"""Pure: policy routing, as ip-rule(8) tells of it: which rules a packet meets on its way."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from netaddr import IPAddress, IPNetwork
+
+# What a rule may ask of a packet beside its addresses and where it came in. An ordinary packet has
+# no mark, and comes from no VRF.
+_OTHER_SELECTORS = {"tos", "dsfield", "fwmark", "oif", "uidrange", "ipproto", "sport", "dport"}
+_OTHER_SELECTORS |= {"tun_id", "flowlabel"}
+_OF_VRF = "[l3mdev-table]"
+REJECTIONS = frozenset({"blackhole", "unreachable", "prohibit"})
+"""The types of rules and of routes that lead nowhere."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What rules look at; `interface` is where it came in, `lo` if the host sends it itself."""
+
+    source: IPAddress
+    destination: IPAddress
+    interface: str = "lo"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule as `ip rule` prints it; `text` is what comes after its priority."""
+
+    priority: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.priority}: {self.text}"
+
+    def matches(self, packet: Packet) -> bool:
+        """Whether it is for a packet without a mark, of any protocol."""
+        is_for_it = (
+            _is_in(packet.source, self._after("from"))
+            and _is_in(packet.destination, self._after("to"))
+            and self._after("iif") in {None, packet.interface}
+            and not _OTHER_SELECTORS & {*self._words}
+            and self.table != _OF_VRF
+        )
+        return is_for_it != (self._words[0] == "not")
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it is for all packets between some addresses."""
+        return not _OTHER_SELECTORS & {*self._words} or self._words[0] == "not"
+
+    @property
+    def table(self) -> str | None:
+        """The table that is looked up, where that is what the rule does."""
+        return self._after("lookup")
+
+    @property
+    def is_rejection(self) -> bool:
+        return bool(REJECTIONS & {*self._words})
+
+    @property
+    def goes_to(self) -> int | None:
+        """The priority of the rule to go on with."""
+        target = self._after("goto")
+        return int(target) if target is not None else None
+
+    @property
+    def suppressed(self) -> int:
+        """The length of prefix up to which it takes a route for none."""
+        return int(self._after("suppress_prefixlength") or -1)
+
+    @cached_property
+    def _words(self) -> list[str]:
+        return self.text.split()
+
+    def _after(self, word: str) -> str | None:
+        if word not in self._words[:-1]:
+            return None
+        return self._words[self._words.index(word) + 1]
+
+
+def _is_in(address: IPAddress, prefix: str | None) -> bool:
+    return prefix in {None, "all"} or address in IPNetwork(prefix)
+
+
+def parse(text: str) -> tuple[Rule, ...]:
+    """The rules that `ip rule` prints, in their order."""
+    found = re.findall(r"^(\d+):\s+(.*\S)", text, re.MULTILINE)
+    return tuple(Rule(int(priority), words) for priority, words in found)
+
+
+def met(packet: Packet, rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules that are for a packet, one after another until one decides (fib_rules_lookup)."""
+    least = 0
+    for rule in rules:
+        if rule.priority >= least and rule.matches(packet):
+            if rule.goes_to is None:
+                yield rule
+            else:
+                least = rule.goes_to

@@ -1,0 +1,105 @@
+"""What the script of a run does where something fails on the way, in a folder instead of a host."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.host.changes import Changes, FileChange, Step, refusals
+from tasks.host.state import WARNINGS, File
+
+NAMES = ("60-culvert-new", "60-culvert-edited", "60-culvert-gone")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "etc"
+    found.mkdir()
+    (found / "60-culvert-edited").write_text("old")
+    (found / "60-culvert-gone").write_text("old")
+    return found
+
+
+def changes(folder: Path, *steps: Step, checks: tuple[str, ...] = ()) -> Changes:
+    new, edited, gone = (str(folder / name) for name in NAMES)
+    return Changes(
+        host="web1",
+        folders=(str(folder),),
+        files=(
+            FileChange(new, None, File("new")),
+            FileChange(edited, File("old"), File("new")),
+            FileChange(gone, File("old"), None),
+        ),
+        checks=checks,
+        steps=steps,
+    )
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """With another folder for /run, to which only root may write."""
+    here = script.replace("/run/culvert", f"{folder.parent}/culvert")
+    return subprocess.run(["sh", "-s"], input=here, capture_output=True, text=True, check=False)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_files_take_their_places_and_leave_nothing_beside_them(folder: Path) -> None:
+    done = run(changes(folder, Step((), ("true",), ("touch undone",))).script(), folder)
+    assert done.returncode == 0, done.stderr
+    assert texts(folder) == {"60-culvert-new": "new", "60-culvert-edited": "new"}
+    assert [path.name for path in folder.parent.iterdir()] == ["etc"]
+
+
+def test_what_was_made_is_taken_back_where_a_later_step_fails(folder: Path) -> None:
+    log = folder.parent / "log"
+    steps = [
+        Step((), (f"echo make-{n} >>{log}",), (f"echo unmake-{n} >>{log}; false",)) for n in (1, 2)
+    ]
+    half = Step((), (f"echo half >>{log}", "false", "touch never"), (f"echo unhalf >>{log}",))
+    never = Step((), (f"echo never >>{log}",), (f"echo never >>{log}",))
+    done = run(changes(folder, *steps, half, never).script(), folder)
+    assert done.returncode == 1
+    assert done.stderr == "Culvert stopped at: false; what it made is taken back\n"
+    # Also of the step that failed, and though one of them can't be taken back.
+    said = ["make-1", "make-2", "half", "unhalf", "unmake-2", "unmake-1"]
+    assert log.read_text().split() == said
+    assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
+
+
+def test_a_check_that_fails_changes_nothing_and_takes_nothing_back(folder: Path) -> None:
+    done = run(changes(folder, checks=("echo no; false",)).script(), folder)
+    assert done.returncode == 1
+    assert done.stderr == "Culvert stopped at: echo no; false\n"
+    assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
+
+
+def test_a_rehearsal_shows_the_new_files_to_the_checks_and_writes_elsewhere(folder: Path) -> None:
+    staged = changes(folder).files[0].staged
+    found = changes(folder, checks=(f"grep -x new {staged}",))
+    done = run(found.rehearsal(), folder)
+    assert refusals(done.stdout) == ()
+    assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
+    assert [path.name for path in folder.parent.iterdir()] == ["etc"]
+
+
+def test_a_rehearsal_tells_what_the_checks_say(folder: Path) -> None:
+    found = changes(folder, checks=("true", "echo 'line 3: no such key' >&2; false"))
+    heading, said, stopped = refusals(run(found.rehearsal(), folder).stdout)
+    assert heading.startswith("the files as they would be were tried")
+    assert said == "    line 3: no such key"
+    assert stopped == "    Culvert stopped at: echo 'line 3: no such key' >&2; false"
+    assert [path.name for path in folder.parent.iterdir()] == ["etc"]
+
+
+def test_an_answer_that_is_cut_off_is_a_refusal() -> None:
+    assert refusals("")
+
+
+def test_hooks_that_fail_are_written_down_and_stop_nothing(folder: Path) -> None:
+    hook = "lenient sh -c 'echo run-parts: mine exited with 1; exit 1'"
+    done = run(changes(folder, Step((), (hook,))).script(), folder)
+    assert done.returncode == 0, done.stderr
+    written = (folder.parent / Path(WARNINGS).name).read_text()
+    assert written.endswith(" ended with status 1: run-parts: mine exited with 1\n")

@@ -11,7 +11,7 @@ from netaddr import IPAddress
 from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
 from tasks.host.state import File, HostState, Line, Link, Route, Unit
-from tasks.parts import managers
+from tasks.parts import managers, sit
 from tasks.parts.part import UNREACHABLE_METRIC
 from tasks.planning.plan import plan
 
@@ -67,6 +67,7 @@ def bare(manager: str, role: str) -> HostState:
         for key in ("accept_ra", "disable_ipv6", "forwarding", "proxy_ndp")
     }
     sysctls["net/ipv6/neigh/eth0/proxy_delay"] = "80"
+    sysctls["net/ipv6/conf/default/hop_limit"] = "64"
     state = HostState(
         links={
             "lo": Link("lo", None, True, 65536, ("127.0.0.1/8", "::1/128")),
@@ -208,7 +209,9 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
         inside = links[lan.interface]
         links[lan.interface] = replace(inside, addresses=(*inside.addresses, str(lan.address)))
         units[f"60-culvert-radvd-{lan.interface}.service"] = Unit(True, True, True)
-    sysctls = dict(state.sysctls)
+    conf = f"net/ipv6/conf/{end.interface}"
+    sysctls = {**state.sysctls, **sit.settings(end)}
+    sysctls |= {f"{conf}/hop_limit": "64", f"{conf}/mtu": str(end.mtu)}
     if node(role).forwards:
         for path in sysctls:
             if path.endswith("/forwarding"):

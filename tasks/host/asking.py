@@ -53,7 +53,9 @@ section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
 @REMOTES@
 END
 section sysctls
-grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/forwarding \
+grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/accept_redirects \
+    /proc/sys/net/ipv6/conf/*/autoconf /proc/sys/net/ipv6/conf/*/forwarding \
+    /proc/sys/net/ipv6/conf/*/hop_limit /proc/sys/net/ipv6/conf/*/mtu \
     /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
     /proc/sys/net/ipv6/neigh/*/proxy_delay \
     /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null

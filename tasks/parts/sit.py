@@ -6,10 +6,20 @@ from netaddr import IPAddress
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
-from tasks.host.state import SET_PROTOCOLS, HostState, Link, Route
+from tasks.host.state import SET_PROTOCOLS, HostState, Link, Route, sysctl_key
 
 # The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
 _CONNECTED_METRIC = 256
+
+# Nothing that leads a host elsewhere comes out of a tunnel in good faith, and anybody can send it
+# who can write the other end's IPv4 address as a source: one router advertisement was seen to give
+# a client another default route, an MTU of 1280 and a hop limit of 1 (ndisc_router_discovery).
+UNHEARD = ("accept_ra", "accept_redirects", "autoconf")
+
+
+def settings(end: End) -> dict[str, str]:
+    """The kernel's settings of the tunnel alone, to be written before it is up."""
+    return {f"net/ipv6/conf/{end.interface}/{key}": "0" for key in UNHEARD}
 
 
 def link_line(link: Link) -> str:
@@ -22,6 +32,8 @@ def link_line(link: Link) -> str:
 def creation_lines(end: End) -> Iterable[str]:
     """What a new tunnel brings."""
     yield f"+{link_line(_wanted(end))}"
+    for path, value in settings(end).items():
+        yield f"+sysctl {sysctl_key(path)} = {value}"
     yield f"+{_address(end.network, end)}"
     for destination in end.destinations:
         yield f"+route {_route(destination, end)}"
@@ -34,6 +46,8 @@ def creation(end: End) -> Iterable[str]:
         f"ip link add {end.interface} mtu {end.mtu} type sit "
         f"local {end.local} remote {end.remote} ttl {end.ttl}"
     )
+    for path, value in settings(end).items():
+        yield f"sysctl {path} {value}"
     yield f"ip link set dev {end.interface} up"
     yield f"ip address add {end.network} dev {end.interface}"
     for destination in end.destinations:
@@ -43,6 +57,25 @@ def creation(end: End) -> Iterable[str]:
 def is_made(end: End) -> str:
     """A command that fails where a new tunnel isn't up with its address."""
     return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep ."
+
+
+def wrong_settings(end: End, state: HostState) -> Iterable[Step]:
+    """Those of a running tunnel, and what it took from a router while they were wrong."""
+    conf = f"net/ipv6/conf/{end.interface}"
+    wanted = settings(end)
+    if default := state.sysctls.get("net/ipv6/conf/default/hop_limit"):
+        wanted[f"{conf}/hop_limit"] = default
+    if state.links[end.interface].mtu == end.mtu:
+        # With the link's it follows by itself.
+        wanted[f"{conf}/mtu"] = str(end.mtu)
+    for path, value in wanted.items():
+        found = state.sysctls.get(path, value)
+        if found != value:
+            key = sysctl_key(path)
+            yield Step(
+                (f"-sysctl {key} = {found}", f"+sysctl {key} = {value}"),
+                (f"sysctl {path} {value}",),
+            )
 
 
 def mending(end: End, state: HostState) -> Iterable[Step]:

@@ -1,4 +1,4 @@
-"""Pure: the kernel's settings that forwarding needs, and what they were before the first run."""
+"""Pure: the kernel's settings that forwarding and tunnels need, and what they were before."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -8,6 +8,7 @@ from tasks.host.boot import Setting
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
+from tasks.parts import sit
 from tasks.parts.managers import owned_interfaces
 from tasks.parts.part import Site
 
@@ -36,7 +37,7 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
     settings = {}
     # First: with forwarding on, the kernel drops the default route that it learned by router
     # advertisement wherever accept_ra is 1, asks for no other, and lets the addresses expire.
-    for interface in sorted({external, *_learners(state)}):
+    for interface in sorted({external, *_learners(state)} - owned_interfaces(state)):
         path = f"net/ipv6/conf/{interface}/accept_ra"
         if state.sysctls.get(path, "0") != "0":
             settings[path] = "2"
@@ -46,6 +47,14 @@ def wanted(site: Site, state: HostState) -> dict[str, str]:
         # Else each answer waits a random 0 to 0.8 s (pneigh_enqueue).
         settings[f"net/ipv6/neigh/{external}/proxy_delay"] = "0"
     return settings
+
+
+def _of_tunnels(site: Site) -> dict[str, str]:
+    """What udev sets as soon as there is a tunnel (99-systemd.rules).
+
+    A tunnel's settings come with it and go with it: none was there before.
+    """
+    return {path: value for end in site.ends for path, value in sit.settings(end).items()}
 
 
 def obstacles(site: Site, state: HostState) -> Iterable[str]:
@@ -76,7 +85,7 @@ def _kept(site: Site, state: HostState) -> dict[str, str]:
     # A client's own IPv6 is its own affair.
     if site.node.server is not None and not any(end.default_route for end in site.ends):
         used.insert(0, site.external_interface)
-    kept = wanted(site, state)
+    kept = wanted(site, state) | _of_tunnels(site)
     if _FORWARDING in kept:
         kept |= {f"net/ipv6/conf/{each}/forwarding": "1" for each in used}
     return kept | {f"net/ipv6/conf/{s}/disable_ipv6": "0" for s in ("all", "default", *used)}
@@ -122,17 +131,19 @@ def _learners(state: HostState) -> Iterable[str]:
 
 def files(site: Site, state: HostState) -> dict[str, File]:
     """What sets them at boot, and what remembers the host's own."""
-    settings = wanted(site, state)
-    if not settings:
-        return {}
-    return {
-        FILE: _file("sysctl.d/60-culvert.conf", settings),
-        BEFORE: _file("culvert/sysctls", _to_remember([*settings, *_beside(site)], state)),
-    }
+    settings, tunnels = wanted(site, state), _of_tunnels(site)
+    files = {}
+    if settings or tunnels:
+        text = render("sysctl.d/60-culvert.conf", sysctls=_keys(settings), tunnels=_keys(tunnels))
+        files[FILE] = File(text)
+    if settings:
+        remembered = _to_remember([*settings, *_beside(site)], state)
+        files[BEFORE] = File(render("culvert/sysctls", sysctls=_keys(remembered)))
+    return files
 
 
-def _file(template: str, settings: Mapping[str, str]) -> File:
-    return File(render(template, sysctls={sysctl_key(p): value for p, value in settings.items()}))
+def _keys(settings: Mapping[str, str]) -> dict[str, str]:
+    return {sysctl_key(path): value for path, value in settings.items()}
 
 
 def _remembered(state: HostState) -> dict[str, str]:

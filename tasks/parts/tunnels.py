@@ -74,6 +74,7 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         yield from sit.unloading(leaving, state)
         return
     for end in kept:
+        yield from sit.wrong_settings(end, state)
         yield from sit.stale_routes(end, state)
     yield from _creations(new, manager, state)
     yield from manager.refresh(site, state, changed)

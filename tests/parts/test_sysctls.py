@@ -93,6 +93,26 @@ def test_a_host_goes_on_listening_where_only_its_address_is_learned() -> None:
     assert commands(node("server"), learned)[0] == ACCEPTED
 
 
+def test_nobody_is_listened_to_in_a_tunnel() -> None:
+    """What somebody advertised out of it is mended, and isn't waited for again."""
+    state = deployed("ifupdown", "routing-client")
+    conf = "net/ipv6/conf/sit-ipv6"
+    heard = {f"{conf}/accept_ra": "1", f"{conf}/hop_limit": "1", f"{conf}/mtu": "1280"}
+    lured = replace(
+        state,
+        sysctls={**state.sysctls, **heard},
+        routes=(*state.routes, Route("default", "fe80::bad", "sit-ipv6", "ra", 1024)),
+    )
+    changes = plan(node("routing-client"), lured).changes
+    assert changes.files == ()
+    assert [command for step in changes.steps for command in step.commands] == [
+        f"sysctl {conf}/accept_ra 0",
+        f"sysctl {conf}/hop_limit 64",
+        f"sysctl {conf}/mtu 1480",
+        "ip -6 route delete default via fe80::bad dev sit-ipv6 metric 1024",
+    ]
+
+
 def test_a_router_that_is_silent_at_the_moment_is_listened_to() -> None:
     before = listening(bare("ifupdown", "server"), "1")
     learned = (*before.routes, Route("default", "fe80::1", "eth1", "ra", 2048))

@@ -189,6 +189,26 @@ REPAIRS: list[tuple[str, Callable[[HostState], HostState], list[str]]] = [
     ),
     (
         "client",
+        lambda state: replace(
+            state, sysctls={**state.sysctls, "net/ipv6/conf/sit-ipv6/accept_ra": "1"}
+        ),
+        [
+            "-sysctl net.ipv6.conf.sit-ipv6.accept_ra = 1",
+            "+sysctl net.ipv6.conf.sit-ipv6.accept_ra = 0",
+        ],
+    ),
+    (
+        "server",
+        lambda state: replace(
+            state, sysctls={**state.sysctls, "net/ipv6/conf/sit-web1/accept_redirects": "1"}
+        ),
+        [
+            "-sysctl net.ipv6.conf.sit-web1.accept_redirects = 1",
+            "+sysctl net.ipv6.conf.sit-web1.accept_redirects = 0",
+        ],
+    ),
+    (
+        "client",
         lambda state: with_link(state, mtu=1400),
         [
             "-link sit-ipv6: sit local 203.0.113.20 remote 198.51.100.10 ttl 255 mtu 1400 up",
@@ -250,10 +270,9 @@ def test_an_edited_file_is_put_back(manager: str, role: str) -> None:
 
 def test_a_wrong_mode_is_put_right_and_shown() -> None:
     state = deployed("netplan", "client")
-    ((path, file),) = state.files.items()
-    (change,) = plan(
-        node("client"), replace(state, files={path: replace(file, mode=0o644)})
-    ).changes.files
+    path = "/etc/netplan/60-culvert-sit-ipv6.yaml"
+    opened = {**state.files, path: replace(state.files[path], mode=0o644)}
+    (change,) = plan(node("client"), replace(state, files=opened)).changes.files
     assert change.diff("web1") == f"mode web1:{path} 0644 -> 0600\n"
 
 
@@ -385,11 +404,30 @@ def test_entries_that_culvert_did_not_make_stay() -> None:
     assert not plan(node("server"), state).changes
 
 
-def test_a_client_gets_no_sysctls() -> None:
-    paths = [
-        change.path for change in plan(node("client"), bare("ifupdown", "client")).changes.files
+def test_a_client_that_does_not_forward_gets_the_sysctls_of_its_tunnel_alone() -> None:
+    changes = plan(node("client"), bare("ifupdown", "client")).changes
+    files = {change.path: change.after for change in changes.files}
+    file = files[sysctls.FILE]
+    assert file is not None
+    assert [line for line in file.text.splitlines() if not line.startswith("#")] == [
+        f"-net.ipv6.conf.sit-ipv6.{key} = 0"
+        for key in ("accept_ra", "accept_redirects", "autoconf")
     ]
-    assert sysctls.FILE not in paths
+    # They go with the tunnel.
+    assert sysctls.BEFORE not in files
+
+
+@pytest.mark.parametrize("manager", ["netplan", "networkd", "networkmanager"])
+def test_a_new_tunnel_is_told_not_to_listen_before_it_is_up(manager: str) -> None:
+    (end,) = node("client").ends
+    add, *rest = managers.by_name(manager).create(end)
+    assert add.startswith("ip link add sit-ipv6 ")
+    assert rest[:4] == [
+        "sysctl net/ipv6/conf/sit-ipv6/accept_ra 0",
+        "sysctl net/ipv6/conf/sit-ipv6/accept_redirects 0",
+        "sysctl net/ipv6/conf/sit-ipv6/autoconf 0",
+        "ip link set dev sit-ipv6 up",
+    ]
 
 
 def test_the_manager_that_holds_the_external_interface_is_chosen() -> None:
@@ -619,8 +657,8 @@ def test_a_route_that_came_with_an_address_goes_with_it() -> None:
 
 def test_networkmanager_reads_a_changed_connection_of_a_running_tunnel() -> None:
     state = deployed("networkmanager", "client")
-    (path,) = state.files
-    changed = replace(state, files={path: File("", 0o600)})
+    path = "/etc/NetworkManager/system-connections/60-culvert-sit-ipv6.nmconnection"
+    changed = replace(state, files={**state.files, path: File("", 0o600)})
     assert running(changed, "client") == [f" run: nmcli connection load {path}"]
 
 

@@ -17,6 +17,7 @@ from tasks.planning import plan
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
 from tests.runs import Hosts
+from tests.scenarios import advertisements
 from tests.scenarios.cases import Case, Lan
 
 # One command, since each costs an emulated machine a quarter of a second. Not every host has
@@ -239,6 +240,23 @@ def assert_lan(lab: Lab, lan: Lan, seconds: float = 30) -> None:
     there = f"ping -6 -n -c 1 -W 2 -I {lan.card} {FAR_ADDRESS}"
     host.wait_for(f"ip -6 address show dev {lan.card} | grep {lan.host_ipv6} && {there}", seconds)
     internet.wait_for(f"ping -6 -n -c 1 -W 2 -I {FAR_ADDRESS} {lan.host_ipv6}", seconds)
+
+
+def assert_unheard(machine: LabMachine, tunnel: str) -> None:
+    """What is advertised out of a tunnel came there, and has changed nothing."""
+    conf = f"/proc/sys/net/ipv6/conf/{tunnel}"
+    keys = ("accept_ra", "accept_redirects", "autoconf", "hop_limit", "mtu")
+    values, counters, kernel = machine.run(
+        f"cd {conf} && cat {' '.join(keys)}; echo @@; cat /proc/net/dev_snmp6/{tunnel}; echo @@; "
+        "ip -6 address; ip -6 route show table all"
+    ).stdout.split("@@\n")
+    came = re.search(r"^Icmp6InRouterAdvertisements\s+(\d+)$", counters, re.MULTILINE)
+    assert came, counters
+    assert int(came[1]) > 0
+    found = dict(zip(keys, values.split(), strict=True))
+    assert found == dict(zip(keys, ("0", "0", "0", "64", "1480"), strict=True))
+    assert advertisements.ROUTER not in kernel
+    assert advertisements.PREFIX not in kernel
 
 
 def assert_tcp(lab: Lab, case: Case) -> None:

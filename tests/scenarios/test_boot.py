@@ -8,6 +8,7 @@ import pytest
 from tasks import parts
 from tasks.declared.model import Node
 from tasks.host import answer, boot
+from tasks.host.state import HostState
 from tests.lab.lab import LabMachine
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
 from tests.scenarios.conftest import Labs

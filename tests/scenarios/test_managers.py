@@ -1,8 +1,8 @@
 """What each manager must live through, as a server and as a client.
 
 All hosts of a topology go through a scenario at once; each is then looked at in a test of its own.
-Servers whose IPv6 default route is learned send pings meanwhile: forwarding must not cost them that
-route.
+From the first run on, somebody sends router advertisements into every tunnel, all the time. Servers
+whose IPv6 default route is learned send pings meanwhile: forwarding must not cost them that route.
 """
 
 import re
@@ -23,6 +23,7 @@ from tests.lab.lab import Lab
 from tests.lab.machines import FAR_ADDRESS, Machine
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
 from tests.runs import Hosts, Run
+from tests.scenarios.advertisements import advertise
 from tests.scenarios.cases import Case, connected, straight, tunnels
 from tests.scenarios.conftest import Labs
 from tests.scenarios.observation import (
@@ -30,6 +31,7 @@ from tests.scenarios.observation import (
     Pings,
     Solicitations,
     assert_both_ways,
+    assert_unheard,
     differences,
     forget_neighbours,
     multicast_held_back,
@@ -202,8 +204,12 @@ def removed(stage: Stage) -> None:
 
 
 def is_deployed(stage: Stage, host: str) -> None:
-    """A run would find nothing to change."""
+    """A run would find nothing to change, and nothing that came out of the tunnel was heard."""
     assert pending(stage.lab, stage.hosts, host) == ""
+    for case in straight(stage.topology):
+        for name, tunnel in ((case.server, case.server_interface), (case.client, "sit-ipv6")):
+            if name == host:
+                assert_unheard(stage.lab.machine(host), tunnel)
 
 
 def is_proven(stage: Stage, host: str) -> None:
@@ -305,10 +311,11 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
         bare, folder = labs.bare(), tmp_path_factory.mktemp("inventory")
         pings: dict[str, Pings] = {}
 
-        def listen() -> None:
+        def beforehand() -> None:
             pings.update({name: send_pings(lab, name) for name in lab.topology.learners})
+            advertise(lab.machine("internet"), straight(lab.topology))
 
-        run = labs.deployed("straight", hosts, folder, listen)
+        run = labs.deployed("advertised", hosts, folder, beforehand)
         return Stage(lab, folder, hosts, bare, run, pings=pings, expired=expiry())
 
     def stage(topology: Topology, scenario: Scenario) -> Stage:

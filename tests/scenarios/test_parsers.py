@@ -50,9 +50,14 @@ def test_ifupdown_makes_the_tunnel_of_its_stanza(running_lab: Lab, role: str) ->
     file = f"{root}/etc/network/interfaces.d/60-culvert-{interface}"
     done = machine.run(f"ifup --no-act --force --verbose --interfaces={file} {interface} 2>&1")
     commands = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert f"ip tunnel add {interface} mode sit remote {remote} local {local} ttl 255" in commands
-    assert f"ip link set {interface} up mtu 1480" in commands
-    assert f"ip addr add {address}/127 dev {interface}" in commands
+    ends = f"local {local} remote {remote} ttl 255"
+    add = commands.index(f"ip link add {interface} mtu 1480 type sit {ends}")
+    conf = f"/proc/sys/net/ipv6/conf/{interface}"
+    unheard = [f"echo 0 >{conf}/{key}" for key in ("accept_ra", "accept_redirects", "autoconf")]
+    assert commands[add + 1 : add + 4] == unheard
+    up = next(index for index, each in enumerate(commands) if each.endswith(f"{interface} up"))
+    assert up > add + 3
+    assert f"ip -6 addr add {address}/127 dev {interface} nodad" in commands
     default = f"ip -6 route add default via 2001:db8:1::2 dev {interface}"
     assert (default in done.stdout) == (role == "client")
 

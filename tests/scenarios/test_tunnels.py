@@ -77,7 +77,8 @@ BROKEN = {
     "ip -6 neighbour delete proxy 2001:db8:1::3 dev eth0; rm /etc/sysctl.d/60-culvert.conf",
     "server-netplan": "ip link delete sit-netplan; sysctl -w net.ipv6.conf.all.forwarding=0; "
     "ip -6 neighbour delete proxy 2001:db8:2::3 dev eth0",
-    "client-ifupdown": "ip -6 route flush dev sit-ipv6; ip link set sit-ipv6 mtu 1400",
+    "client-ifupdown": "ip -6 route flush dev sit-ipv6; ip link set sit-ipv6 mtu 1400; "
+    "sysctl -w net.ipv6.conf.sit-ipv6.accept_ra=1 net.ipv6.conf.sit-ipv6.hop_limit=1",
     "client-netplan": "ip tunnel change sit-ipv6 mode sit remote 192.0.2.1; "
     "ip address flush dev sit-ipv6; ip link set sit-ipv6 down",
 }

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 
-from tasks.declared.model import PREFIX_LENGTH, End
+from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, Question
+from tasks.parts import sit
 from tasks.parts.managers.manager import not_starting
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
@@ -134,7 +135,7 @@ fi 2>/dev/null""",
         del state
         tunnels = {
             f"{FOLDER}/{OWNED}-{end.interface}": File(
-                render(f"{self.name}/tunnel", end=end, prefix_length=PREFIX_LENGTH)
+                render(f"{self.name}/tunnel", end=end, unheard=sit.UNHEARD)
             )
             for end in site.ends
         }

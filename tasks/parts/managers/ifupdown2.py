@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from tasks.host.render import render
-from tasks.host.state import OWNED, File, UnreadableStateError
+from tasks.host.state import OWNED, File, HostState, UnreadableStateError
+from tasks.parts import sit
 from tasks.parts.managers.ifupdown import Ifupdown
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _CONFIGURATION = "/etc/network/ifupdown2/ifupdown2.conf"
 _HOOKS = "/etc/network/if-up.d"
+_HOOKS_BEFORE = "/etc/network/if-pre-up.d"
 
 
 class Ifupdown2(Ifupdown):
@@ -23,9 +25,9 @@ class Ifupdown2(Ifupdown):
     """
 
     name = "ifupdown2"
-    folders = (*Ifupdown.folders, _HOOKS)
-    # ifupdown2 comes without it.
-    own_folders = ("network/if-up.d",)
+    folders = (*Ifupdown.folders, _HOOKS, _HOOKS_BEFORE)
+    # ifupdown2 comes without them.
+    own_folders = ("network/if-up.d", "network/if-pre-up.d")
 
     @property
     def _record(self) -> str:
@@ -46,6 +48,12 @@ class Ifupdown2(Ifupdown):
             case ["source", pattern, *_]:
                 return pattern.startswith("/") and super()._includes(f"source {pattern}")
         return False
+
+    def files(self, site: Site, state: HostState) -> dict[str, File]:
+        # A stanza's own `pre-up` comes before its tunnel is made, its `up` after that is up.
+        text = render("ifupdown2/tunnels", ends=site.ends, unheard=sit.UNHEARD)
+        hook = File(text, mode=0o755)
+        return {**super().files(site, state), f"{_HOOKS_BEFORE}/{OWNED}-tunnels": hook}
 
     def _main(self, settings: Mapping[str, str]) -> str:
         return settings.get("default_interfaces_configfile") or super()._main(settings)

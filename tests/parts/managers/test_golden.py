@@ -15,6 +15,7 @@ MODES = {
     "networkd-dispatcher": 0o755,
     "system-connections": 0o600,
     "dispatcher.d": 0o755,
+    "if-pre-up.d": 0o755,
     "if-up.d": 0o755,
 }
 

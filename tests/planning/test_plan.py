@@ -58,6 +58,16 @@ def test_every_script_is_one_that_a_posix_shell_reads(manager: str, role: str) -
 
 
 @pytest.mark.parametrize("manager", managers.NAMES)
+def test_a_server_without_clients_gets_files_that_can_be_read(manager: str) -> None:
+    alone = declaration.read({"fra1": INVENTORY["fra1.example.net"]}, managers.NAMES).nodes["fra1"]
+    written = {c.path: c.after for c in plan(alone, bare(manager, "server")).changes.files}
+    assert "/etc/sysctl.d/60-culvert.conf" in written
+    for file in written.values():
+        if file is not None and file.text.startswith("#!"):
+            subprocess.run(["sh", "-n"], input=file.text, text=True, check=True)
+
+
+@pytest.mark.parametrize("manager", managers.NAMES)
 def test_a_script_cut_off_anywhere_does_nothing(manager: str, tmp_path: Path) -> None:
     script = plan(node("server"), bare(manager, "server")).changes.script()
     marked = script.replace("set -eu\n", f"echo >{tmp_path}/ran; exit 0\n")

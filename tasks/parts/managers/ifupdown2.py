@@ -50,6 +50,8 @@ class Ifupdown2(Ifupdown):
         return False
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
+        if not site.ends:
+            return super().files(site, state)
         # A stanza's own `pre-up` comes before its tunnel is made, its `up` after that is up.
         text = render("ifupdown2/tunnels", ends=site.ends, unheard=sit.UNHEARD)
         hook = File(text, mode=0o755)

@@ -232,7 +232,7 @@ def _left_alone(setting: str, interface: str = "sit-ipv6") -> str:
 KEYFILE, DEVICES = "[keyfile]\nunmanaged-devices=", "[keyfile] unmanaged-devices="
 NO_SCRIPTS = (
     "/etc/network/ifupdown2/ifupdown2.conf hasn't addon_scripts_support=1, so nothing would run "
-    "/etc/network/if-up.d, where Culvert's scripts for eth0 go: set it so"
+    "Culvert's scripts for eth0 and sit-web1 in /etc/network: set it so"
 )
 
 # (manager, role, host, what is said of it; nothing where it does no harm)
@@ -327,10 +327,12 @@ MANAGERS: list[tuple[str, str, Change, str | None]] = [
     ("ifupdown2", "server", set_up2("addon_scripts_support=0"), NO_SCRIPTS),
     ("ifupdown2", "server", set_up2(), NO_SCRIPTS),
     ("ifupdown2", "server", set_up2("addon_scripts_support= 1"), None),
-    ("ifupdown2", "client", set_up2("addon_scripts_support=0"), None),
+    ("ifupdown2", "client", set_up2("addon_scripts_support=0"),
+     NO_SCRIPTS.replace("eth0 and sit-web1", "sit-ipv6")),
     ("ifupdown2", "routing-client", set_up2("addon_scripts_support=0"),
-     NO_SCRIPTS.replace("eth0", "eth0 and eth1")),
-    ("ifupdown2", "client", set_up2("default_interfaces_configfile=/etc/network/mine"), None),
+     NO_SCRIPTS.replace("eth0 and sit-web1", "eth0 and eth1 and sit-ipv6")),
+    ("ifupdown2", "client",
+     set_up2("addon_scripts_support=1", "default_interfaces_configfile=/etc/network/mine"), None),
     ("ifupdown-ng", "client", set_up_ng("auto_executor_selection= 0"),
      "/etc/network/ifupdown-ng.conf has auto_executor_selection = 0, so nothing would make the "
      "tunnels at the next boot: take that line out"),
@@ -348,8 +350,7 @@ def test_managers(
 
 
 def test_the_file_that_ifupdown2_reads_is_told_of() -> None:
-    answer = ifupdown2(
-        ["eth0"], "source /srv/*", settings=["default_interfaces_configfile=/etc/network/mine"]
-    )
+    settings = ["addon_scripts_support=1", "default_interfaces_configfile=/etc/network/mine"]
+    answer = ifupdown2(["eth0"], "source /srv/*", settings=settings)
     (sentence,) = losses("client", answering("ifupdown", answer)(bare("ifupdown2", "client")))
     assert sentence.startswith("/etc/network/mine doesn't read /etc/network/interfaces.d")

@@ -63,10 +63,11 @@ class Ifupdown2(Ifupdown):
     def _switched_off(self, site: Site, settings: Mapping[str, str]) -> Iterable[str]:
         yield from super()._switched_off(site, settings)
         # Without the line they aren't run either.
-        if site.added_to and settings.get("addon_scripts_support") != "1":
+        helped = [*site.added_to, *(end.interface for end in site.ends)]
+        if helped and settings.get("addon_scripts_support") != "1":
             yield (
-                f"{_CONFIGURATION} hasn't addon_scripts_support=1, so nothing would run "
-                f"{_HOOKS}, where Culvert's scripts for {' and '.join(site.added_to)} go: set it so"
+                f"{_CONFIGURATION} hasn't addon_scripts_support=1, so nothing would run Culvert's "
+                f"scripts for {' and '.join(helped)} in /etc/network: set it so"
             )
 
     def _additions(self, site: Site) -> dict[str, File]:

@@ -20,7 +20,7 @@ ROUTER = "fe80::bad"
 HOP_LIMIT = 1
 MTU = 1280
 
-EVERY_SECONDS = 0.05
+EVERY_SECONDS = 0.2
 
 # Of perl's, every Debian system has this much. 255 is IPPROTO_RAW: the packets bring their own IPv4
 # headers, of which the kernel fills in lengths and checksums.

@@ -21,13 +21,17 @@ Deploy = Callable[[str], None]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the lab, and which one: several labs at once share no topology."""
+    """Mark what needs the lab, and what stays in one process: a file's tests of one topology.
+
+    Each process has a lab of its own, in which what was deployed once is put back for the next
+    test.
+    """
     for item in items:
         if Path(__file__).parent in item.path.parents:
             parameters = item.callspec.params if hasattr(item, "callspec") else {}
             topology = parameters.get("topology", BROKER)
             item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.xdist_group(topology.name))
+            item.add_marker(pytest.mark.xdist_group(f"{topology.name}-{item.path.stem}"))
 
 
 class Labs:

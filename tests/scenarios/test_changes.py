@@ -143,7 +143,7 @@ CHANGES = (
         another_manager,
         ("client-ifupdown", "server-netplan"),
         LANS[:1],
-        prepare={"client-netplan": "rm /etc/systemd/system/{networking,ifupdown-pre}.service"},
+        prepare={"client-netplan": "systemctl unmask networking ifupdown-pre"},
     ),
 )
 

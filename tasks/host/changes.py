@@ -121,11 +121,7 @@ class Changes:
         """
         written = [change for change in self.files if change.after]
         kept = " ".join(change.kept for change in self.files if change.before)
-        actions = [
-            *self.removals,
-            *map(_put, self.files),
-            *self.steps,
-        ]
+        actions = [*self.removals, *map(_put, self.files), *self.steps]
         return "\n".join(
             [
                 _PROLOGUE,
@@ -135,6 +131,8 @@ class Changes:
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
                 *(line for n, action in enumerate(actions, 1) for line in _act(n, action)),
+                # All is done: nothing is taken back any more.
+                "begun=0",
                 "rm -f $kept",
                 *_tidy(self.files, self.own_folders),
                 _EPILOGUE,
@@ -217,7 +215,7 @@ def refusals(output: str) -> tuple[str, ...]:
     said, _, status = output.strip().rpartition(_ENDED)
     if status == "0":
         return ()
-    lines = [line for line in said.replace("\n\n", "\n").splitlines() if line.strip()]
+    lines = [line for line in said.splitlines() if line.strip()]
     return (
         "the files as they would be were tried in a folder of their own, and are refused:",
         *(f"    {line}" for line in lines[-_SAID_LINES:]),

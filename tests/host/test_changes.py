@@ -1,6 +1,7 @@
 """What the script of a run does where something fails on the way, in a folder instead of a host."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,13 @@ def test_what_was_made_is_taken_back_where_a_later_step_fails(folder: Path) -> N
     said = ["make-1", "make-2", "half", "unhalf", "unmake-2", "unmake-1"]
     assert log.read_text().split() == said
     assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
+
+
+def test_a_folder_that_cannot_be_tidied_takes_nothing_back_of_what_is_done(folder: Path) -> None:
+    done_but_for_that = replace(changes(folder), own_folders=("etc",))
+    script = done_but_for_that.script().replace("rmdir --ignore-fail-on-non-empty", "false")
+    assert run(script, folder).returncode == 1
+    assert texts(folder) == {"60-culvert-new": "new", "60-culvert-edited": "new"}
 
 
 def test_a_check_that_fails_changes_nothing_and_takes_nothing_back(folder: Path) -> None:

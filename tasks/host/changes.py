@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.host.state import FOLDER, OWNED, WARNINGS, File
+from tasks.host.state import FOLDER, OWNED, WARNINGS, File, HostState, sysctl_key
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,18 @@ class Changes:
                 _REHEARSED,
             ]
         )
+
+
+def sysctl_lines(path: str, after: str, state: HostState) -> Iterable[str]:
+    """What a step says that writes a setting: as it is, where it is there, and as it will be."""
+    if path in state.sysctls:
+        yield f"-sysctl {sysctl_key(path)} = {state.sysctls[path]}"
+    yield f"+sysctl {sysctl_key(path)} = {after}"
+
+
+def sysctl_command(path: str, value: str) -> str:
+    """What writes a setting: a function of the script."""
+    return f"sysctl {path} {value}"
 
 
 def _count(number: int, noun: str) -> str:

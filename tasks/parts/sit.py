@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from netaddr import IPAddress
 
 from tasks.declared.model import End
-from tasks.host.changes import Step
+from tasks.host.changes import Step, sysctl_command, sysctl_lines
 from tasks.host.state import SET_PROTOCOLS, HostState, Link, Route, sysctl_key
 
 # The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
@@ -47,7 +47,7 @@ def creation(end: End) -> Iterable[str]:
         f"local {end.local} remote {end.remote} ttl {end.ttl}"
     )
     for path, value in settings(end).items():
-        yield f"sysctl {path} {value}"
+        yield sysctl_command(path, value)
     yield f"ip link set dev {end.interface} up"
     yield f"ip address add {end.network} dev {end.interface}"
     for destination in end.destinations:
@@ -69,13 +69,8 @@ def wrong_settings(end: End, state: HostState) -> Iterable[Step]:
         # With the link's it follows by itself.
         wanted[f"{conf}/mtu"] = str(end.mtu)
     for path, value in wanted.items():
-        found = state.sysctls.get(path, value)
-        if found != value:
-            key = sysctl_key(path)
-            yield Step(
-                (f"-sysctl {key} = {found}", f"+sysctl {key} = {value}"),
-                (f"sysctl {path} {value}",),
-            )
+        if state.sysctls.get(path, value) != value:
+            yield Step(tuple(sysctl_lines(path, value, state)), (sysctl_command(path, value),))
 
 
 def mending(end: End, state: HostState) -> Iterable[Step]:

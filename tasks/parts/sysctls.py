@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from tasks.declared.model import Node
 from tasks.host import boot
 from tasks.host.boot import Setting
-from tasks.host.changes import Step
+from tasks.host.changes import Step, sysctl_command, sysctl_lines
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
 from tasks.parts import sit
@@ -184,9 +184,11 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         if state.sysctls.get(path) == value:
             continue
         yield Step(
-            shown=tuple(_lines(path, value, state)),
-            commands=(_write(path, value),),
-            undo=tuple(_write(each, state.sysctls[each]) for each in _written_by(path, state)),
+            shown=tuple(sysctl_lines(path, value, state)),
+            commands=(sysctl_command(path, value),),
+            undo=tuple(
+                sysctl_command(each, state.sysctls[each]) for each in _written_by(path, state)
+            ),
             reason=_reason(path, value, state),
         )
     if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
@@ -197,7 +199,7 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         mine |= {lan.interface for lan in node.lans}
         for path in _each_forwarding(state.sysctls):
             if state.sysctls[path] == "0" and path.split("/")[3] in mine:
-                yield Step(tuple(_lines(path, "1", state)), (_write(path, "1"),))
+                yield Step(tuple(sysctl_lines(path, "1", state)), (sysctl_command(path, "1"),))
 
 
 def _reason(path: str, value: str, state: HostState) -> str:
@@ -244,7 +246,7 @@ def _setting_back(
         if path in needed or path.endswith("/forwarding"):
             continue
         if state.sysctls[path] != value:
-            yield Step(tuple(_lines(path, value, state)), (_write(path, value),))
+            yield Step(tuple(sysctl_lines(path, value, state)), (sysctl_command(path, value),))
 
 
 def _forwarding_back(
@@ -259,21 +261,11 @@ def _forwarding_back(
     if _FORWARDING in changed:
         # That writes every interface's: what differs is written after it.
         yield Step(
-            tuple(_lines(_FORWARDING, common, state)),
-            (_write(_FORWARDING, common),),
+            tuple(sysctl_lines(_FORWARDING, common, state)),
+            (sysctl_command(_FORWARDING, common),),
             reason=_reach(common, [p for p in changed if after[p] == common and p in staying]),
         )
         written = {p: v for p, v in after.items() if v != common}
     for path, value in written.items():
-        shown = tuple(_lines(path, value, state)) if path in changed else ()
-        yield Step(shown, (_write(path, value),))
-
-
-def _write(path: str, value: str) -> str:
-    return f"sysctl {path} {value}"
-
-
-def _lines(path: str, after: str, state: HostState) -> Iterable[str]:
-    if path in state.sysctls:
-        yield f"-sysctl {sysctl_key(path)} = {state.sysctls[path]}"
-    yield f"+sysctl {sysctl_key(path)} = {after}"
+        shown = tuple(sysctl_lines(path, value, state)) if path in changed else ()
+        yield Step(shown, (sysctl_command(path, value),))

@@ -1,6 +1,7 @@
 """Pure: what a host gets, a module or folder for each part, and the table of them.
 
 part            what a part must be able to say, and where it is to be put
+filtering       Culvert's own nftables table: who may send what through a tunnel
 sysctls         the kernel's settings that forwarding needs, and what they were before
 tunnels         the tunnels, by their network manager
     managers/   one module for each network manager: its evidence, files and commands
@@ -16,12 +17,12 @@ from typing import TypeVar
 from tasks.declared.model import Node
 from tasks.host import asking
 from tasks.host.state import PLACES
-from tasks.parts import additions, advertisements, sysctls, tunnels
+from tasks.parts import additions, advertisements, filtering, sysctls, tunnels
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Part
 
 # In the order in which they are made; they are stopped in the other one.
-PARTS: tuple[Part, ...] = (sysctls, tunnels, additions, advertisements)
+PARTS: tuple[Part, ...] = (filtering, sysctls, tunnels, additions, advertisements)
 
 
 _T = TypeVar("_T")

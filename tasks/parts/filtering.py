@@ -156,8 +156,9 @@ def _reloading(site: Site, state: HostState, changed: Collection[str]) -> Iterat
     """What the table has that it shouldn't, and lacks."""
     lines = [*_differences(state)]
     if lines:
-        # Whatever the file says now, it goes in as a whole.
-        yield Step(tuple(lines), (f"systemctl reload {SERVICE}",))
+        # Where the file changes, too, its diff says what is to be.
+        shown = [f" run: systemctl reload {SERVICE}"] if FILE in changed else lines
+        yield Step(tuple(shown), (f"systemctl reload {SERVICE}",))
     elif FILE in changed:
         yield from _changing(state.files[FILE].text, files(site, state)[FILE].text)
 

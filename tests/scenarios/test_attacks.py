@@ -6,17 +6,13 @@ Each attack is seen to succeed first, so that what is seen to fail could have su
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
 
 from tasks.parts.filtering import SERVICE
 from tests.lab.lab import Lab
 from tests.lab.machines import FAR_ADDRESS
 from tests.lab.topologies import BROKER
 from tests.scenarios.advertisements import ROUTER, advertisement
-from tests.scenarios.cases import NEIGHBOURS, Neighbours, ipv4_of
-from tests.scenarios.conftest import Labs
+from tests.scenarios.cases import Neighbours, ipv4_of
 from tests.scenarios.observation import assert_lan, pending
 from tests.scenarios.packets import echo_request, in_ipv4, send
 
@@ -174,16 +170,6 @@ def taken_out(lab: Lab, names: list[str]) -> Iterator[None]:
             lab.machine(name).run(f"systemctl start {SERVICE} && nft list table inet culvert")
 
 
-@pytest.fixture(params=NEIGHBOURS, ids=lambda among: among.server)
-def among(request: pytest.FixtureRequest, labs: Labs, lab: Lab, tmp_path: Path) -> Neighbours:
-    """Two clients of one server, deployed."""
-    del lab
-    found: Neighbours = request.param
-    done = labs.deployed(f"neighbours of {found.server}", found.hosts(), tmp_path)
-    assert done.status == 0, done.output
-    return found
-
-
 def prepare(lab: Lab, among: Neighbours) -> list[Attack]:
     """Make attacks possible: sit0 is up, as a `.network` file for sit* has it; strangers answer."""
     lab.machine(among.server).run("ip link set sit0 up")
@@ -231,7 +217,6 @@ EVENTS = (
     "nft flush ruleset",
     "nft -f /etc/nftables.conf",
     *(f"systemctl {verb} nftables" for verb in ("start", "reload", "restart", "stop")),
-    "iptables-nft -F; ip6tables-nft -F; iptables-nft -P FORWARD ACCEPT",
     "! nft delete table inet culvert",
     "systemctl daemon-reexec",
     f"kill -KILL $(systemctl show --value --property=MainPID {SERVICE}); sleep 2",

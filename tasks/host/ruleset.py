@@ -212,7 +212,6 @@ class Drop:
 
 Place = tuple[str, str, str]
 """A backend, a family, a table."""
-Own = Callable[[Rule], bool]
 
 
 @dataclass(frozen=True)
@@ -233,24 +232,35 @@ class Ruleset:
     def has_chain(self, backend: str, family: str, table: str, name: str) -> bool:
         return ((backend, family, table), name) in self.rules
 
-    def drops(
-        self, flow: Flow, *, as_without: str = "", leaving_out: Own | None = None
-    ) -> tuple[Drop, ...]:
+    def drops(self, flow: Flow, *, as_without: str = "") -> tuple[Drop, ...]:
         """The base chains in which a flow ends, in the order in which it meets their hooks.
 
-        As if the rules were not there whose comment is `as_without`, or that are to be left out.
+        As if the rules were not there whose comment is `as_without`.
         """
-        found = []
+        if as_without:
+            return self.without(lambda rule: rule.comment == as_without).drops(flow)
+        if flow not in self._known:
+            self._known[flow] = tuple(self._drops(flow))
+        return self._known[flow]
+
+    def without(self, is_left_out: Callable[[Rule], bool]) -> "Ruleset":
+        """The same host, but for some of its rules."""
+        out = frozenset(id(rule) for rule in self.all_rules() if is_left_out(rule))
+        if out and out not in self._others:
+            rules = {
+                key: tuple(rule for rule in found if id(rule) not in out)
+                for key, found in self.rules.items()
+            }
+            self._others[out] = replace(self, rules=rules)
+        return self._others[out] if out else self
+
+    def _drops(self, flow: Flow) -> Iterator[Drop]:
+        kinds = _COMMON if flow.protocol is None else (flow.protocol,)
         for hook in _HOOKS[flow.hook]:
             for chain in self._chains.get((hook, flow.version), ()):
-                kinds = _COMMON if flow.protocol is None else (flow.protocol,)
-                for kind in kinds:
-                    walk = _Walk(self, flow, chain, kind, as_without, leaving_out)
-                    drop = walk.drop()
-                    if drop is not None:
-                        found.append(drop)
-                        break
-        return tuple(found)
+                found = (_Walk(self, flow, chain, kind).drop() for kind in kinds)
+                if drop := next((each for each in found if each), None):
+                    yield drop
 
     def commented(self, comment: str = MARK) -> dict[str, tuple[Rule, ...]]:
         """The rules with this comment, in the order of each chain, by words for the chain."""
@@ -264,14 +274,41 @@ class Ruleset:
         for rules in self.rules.values():
             yield from rules
 
+    # Asked again and again of the same rules.
+    @cached_property
+    def _known(self) -> dict[Flow, tuple[Drop, ...]]:
+        return {}
+
+    @cached_property
+    def _others(self) -> dict[frozenset[int], "Ruleset"]:
+        return {}
+
     @cached_property
     def _chains(self) -> dict[tuple[str, int], list[Chain]]:
         found: dict[tuple[str, int], list[Chain]] = {}
         for chain in self.policies:
             for version, families in _FAMILIES.items():
-                if chain.family in families and (chain.family, chain.table) != OWN_TABLE:
+                is_own = (chain.family, chain.table) == OWN_TABLE
+                if chain.family in families and not is_own and self._may_drop(chain):
                     found.setdefault((chain.hook, version), []).append(chain)
         return found
+
+    def _may_drop(self, chain: Chain) -> bool:
+        """Whether anything ends there at all."""
+        if self.policies[chain] == "drop":
+            return True
+        place, left, seen = (chain.backend, chain.family, chain.table), [chain.name], set[str]()
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for rule in self.rules.get((place, name), ()):
+                for _, verdict in rule.verdicts:
+                    if verdict.kind == "drop":
+                        return True
+                    left.append(verdict.target)
+        return False
 
 
 def merged(listed: Ruleset, told: Iterable[Ruleset]) -> Ruleset:
@@ -311,8 +348,6 @@ class _Walk:
     flow: Flow
     chain: Chain
     protocol: int
-    as_without: str
-    leaving_out: Own | None
 
     def drop(self) -> Drop | None:
         """How it ends here; None where it passes."""
@@ -330,7 +365,7 @@ class _Walk:
             return "return", None
         place = (self.chain.backend, self.chain.family, self.chain.table)
         for rule in self.ruleset.rules.get((place, chain), ()):
-            if self._is_left_out(rule) or not all(map(self._is_met, rule.conditions)):
+            if not all(map(self._is_met, rule.conditions)):
                 continue
             verdict = next(
                 (
@@ -350,11 +385,6 @@ class _Walk:
             if ended != "return" or verdict.kind == "goto":
                 return ended, by
         return "return", None
-
-    def _is_left_out(self, rule: Rule) -> bool:
-        if self.as_without and rule.comment == self.as_without:
-            return True
-        return self.leaving_out is not None and self.leaving_out(rule)
 
     def _is_met(self, condition: Condition) -> bool:
         return self._holds(condition) is True

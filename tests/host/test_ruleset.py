@@ -151,7 +151,7 @@ def test_culverts_own_rules_can_be_left_out_of_consideration() -> None:
     found = ruleset(RULES["rules"]["ip protocol 41 accept"], comment="culvert")
     assert not found.drops(OUTER)
     assert found.drops(OUTER, as_without="culvert")
-    assert found.drops(OUTER, leaving_out=lambda rule: rule.handle == 100)
+    assert found.without(lambda rule: rule.handle == 100).drops(OUTER)
     assert [rule.handle for rule in found.commented()["nft inet filter input"]] == [100]
 
 

@@ -183,6 +183,16 @@ class Node:
         return tuple(dict.fromkeys([*own, *(end.tunnel.server for end in self.upstreams)]))
 
     @property
+    def neighbours(self) -> Mapping[str, tuple[End, ...]]:
+        """By name, the groups of ends on this server whose clients may speak with each other."""
+        ends = tuple(end for end in self.ends if not end.is_client)
+        between = self.server.between_tunnels if self.server else False
+        if between != GROUPS:
+            return {"": ends} if between else {}
+        names = dict.fromkeys(end.tunnel.group for end in ends if end.tunnel.group)
+        return {name: tuple(e for e in ends if e.tunnel.group == name) for name in names}
+
+    @property
     def lans(self) -> tuple[Lan, ...]:
         """The networks behind this host, which is their router."""
         return tuple(lan for end in self.upstreams for lan in end.tunnel.lans)

@@ -30,6 +30,7 @@ OWN_FOLDERS = (FOLDER,)
 _LISTED = f"""printf 'include "%s"\\nlist table {TABLE}\\n' {{}} |
     HOME=/nonexistent unshare --net nft --stateless --interactive"""
 OF_FILE = "of the file:"
+_SAVED = "saved in:"
 QUESTIONS = (
     Question(
         "filter",
@@ -37,6 +38,9 @@ QUESTIONS = (
     nft --stateless list table {TABLE} 2>/dev/null
     echo {OF_FILE}
     [ ! -e {FILE} ] || {_LISTED.format(FILE)} 2>&1
+    echo {_SAVED}
+    grep -lE '^[[:space:]]*table {TABLE}[[:space:]]' /etc/nftables.conf /etc/nftables/* \
+        /etc/nftables.d/* 2>/dev/null
 fi""",
     ),
 )
@@ -83,6 +87,16 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
         yield (
             f"a table `{TABLE}` is there that Culvert's service doesn't hold: take it out "
             f"(`nft delete table {TABLE}`)"
+        )
+
+
+def warnings(state: HostState) -> Iterable[str]:
+    """Files of others' that hold a copy of the table, as `nft list ruleset` saved it."""
+    _, _, paths = state.answers.get(QUESTIONS[0].name, "").partition(_SAVED)
+    for path in paths.split():
+        yield (
+            f"{path} has a copy of Culvert's table `{TABLE}`, which nobody but its owner may load, "
+            "so the whole file is refused while the tunnels are filtered: take that table out there"
         )
 
 
@@ -200,7 +214,8 @@ def _is_active(state: HostState) -> bool:
 
 def _answer(state: HostState) -> tuple[str, str]:
     """The table as it is, and as it would be by its file."""
-    running, _, of_file = state.answers.get(QUESTIONS[0].name, "").partition(OF_FILE)
+    listed, _, _ = state.answers.get(QUESTIONS[0].name, "").partition(_SAVED)
+    running, _, of_file = listed.partition(OF_FILE)
     return running.strip(), of_file.strip()
 
 
@@ -257,7 +272,7 @@ def _table(site: Site, state: HostState) -> str:
     servers_ends = [end for end in site.ends if not end.is_client]
     upstreams = [*node.upstreams]
     between = node.server.between_tunnels if node.server else False
-    groups = _groups(servers_ends) if between == GROUPS else {}
+    groups = node.neighbours if between == GROUPS else {}
     mtus = sorted({end.mtu for end in site.ends})
     on_link = _on_link(site, state)
     sets = [
@@ -346,14 +361,6 @@ def _sets_of_link(on_link: list[IPNetwork], site: Site, state: HostState) -> Ite
 def _of(network: IPNetwork) -> str:
     """As nftables lists it: an address of its own has no length."""
     return str(network.ip) if network.prefixlen == 128 else str(network)
-
-
-def _groups(ends: Iterable[End]) -> dict[str, list[End]]:
-    found: dict[str, list[End]] = {}
-    for end in ends:
-        if end.tunnel.group is not None:
-            found.setdefault(end.tunnel.group, []).append(end)
-    return found
 
 
 def _own_ipv4(site: Site) -> list[IPAddress]:

@@ -183,6 +183,15 @@ def test_it_stands_before_the_tunnels_and_goes_after_them() -> None:
     )
 
 
+def test_a_copy_that_somebody_saved_is_told_of() -> None:
+    state = deployed("ifupdown", "client")
+    (question,) = filtering.QUESTIONS
+    answer = f"{state.answers[question.name]}\nsaved in:\n/etc/nftables.conf"
+    found = plan(node("client"), replace(state, answers={**state.answers, question.name: answer}))
+    assert not found.changes
+    assert [line for line in found.warnings if line.startswith("/etc/nftables.conf has a copy")]
+
+
 def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" in table(node("server"))
     assert "on_link" not in table(node("client"), "client")

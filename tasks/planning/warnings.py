@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tasks.declared.model import End
 from tasks.declared.written import IPV6_MINIMUM_MTU
 from tasks.host.state import HostState, Link, sysctl_key
-from tasks.parts import filtering
+from tasks.parts import filtering, openings
 from tasks.parts.part import Site
 from tasks.planning import policy
 
@@ -21,6 +21,7 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
     yield from _of_echo(site, state)
     yield from policy.warnings(site, state)
     yield from filtering.warnings(state)
+    yield from openings.warnings(site, state)
 
 
 def _of_mtu(site: Site, state: HostState) -> Iterable[str]:

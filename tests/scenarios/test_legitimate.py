@@ -21,7 +21,8 @@ def test_too_big_is_told_both_ways(running_lab: Lab, among: Neighbours) -> None:
     internet, lan_host = running_lab.machine("internet"), running_lab.machine("lan-host")
     assert_lan(running_lab, among.lan)
     # Without what is advertised there, as of a host with an MTU of its own.
-    lan_host.run(f"sysctl -w net.ipv6.conf.{among.lan.card}.mtu=1500")
+    conf = f"net.ipv6.conf.{among.lan.card}"
+    lan_host.run(f"sysctl -w {conf}.accept_ra_mtu=0 {conf}.mtu=1500")
     told = f"mtu[ =:]*{TUNNEL_MTU}"
     for machine, source, aim in (
         (internet, FAR_ADDRESS, among.network[5]),
@@ -35,11 +36,11 @@ def test_too_big_is_told_both_ways(running_lab: Lab, among: Neighbours) -> None:
 def test_each_hop_of_a_traceroute_answers(running_lab: Lab, among: Neighbours) -> None:
     internet, lan_host = running_lab.machine("internet"), running_lab.machine("lan-host")
     plain = running_lab.machine(among.plain)
-    network, router = among.network, among.network[0xFFFFFFFFFFFFFFFF]
+    network = among.network
     inside = among.lan.address.partition("/")[0]
     for machine, source, aim, hops in (
-        (plain, network[5], FAR_ADDRESS, [network[4], router]),
-        (lan_host, among.lan.card, FAR_ADDRESS, [inside, network[2], router]),
+        (plain, network[5], FAR_ADDRESS, [network[4]]),
+        (lan_host, among.lan.card, FAR_ADDRESS, [inside, network[2]]),
         (internet, FAR_ADDRESS, network[5], [network[1]]),
         (internet, FAR_ADDRESS, among.lan.host_ipv6, [network[1], network[3]]),
     ):

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from netaddr import IPAddress
+from netaddr import AddrFormatError, IPAddress, IPNetwork
 
 from tasks.host import asking, rules
 from tasks.host.state import (
@@ -21,6 +21,18 @@ from tasks.host.state import (
     Route,
     Unit,
     UnreadableStateError,
+)
+
+# What reading an answer of another form may end in, however little it resembles one.
+_UNEXPECTED = (
+    AddrFormatError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    tarfile.TarError,
 )
 
 
@@ -46,12 +58,12 @@ def parse(output: str) -> HostState:
             rules=rules.parse(sections["rules"]),
             ipv4_rules=rules.parse(sections["ipv4-rules"]),
             proxies=frozenset(
-                (IPAddress(entry["dst"]), entry["dev"])
+                (IPAddress(entry["dst"]), _device(entry["dev"]))
                 for entry in _json_documents(sections["proxies"])
             ),
-            ipv4_devices={destination: route["dev"] for destination, route in outer.items()},
+            ipv4_devices={dst: _device(route["dev"]) for dst, route in outer.items()},
             ipv4_tables={
-                destination: route["table"]
+                destination: str(route["table"])
                 for destination, route in outer.items()
                 if "table" in route
             },
@@ -74,7 +86,7 @@ def parse(output: str) -> HostState:
             warnings=tuple(sections["warnings"].splitlines()),
             lines=tuple(_lines(sections["lines"])),
         )
-    except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+    except _UNEXPECTED as error:
         raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
 
 
@@ -121,16 +133,33 @@ def _link(entry: Mapping[str, Any]) -> Link:
     kind = info.get("info_kind")
     tunnel = info.get("info_data", {}) if kind == "sit" else {}
     return Link(
-        name=entry["ifname"],
+        name=_device(entry["ifname"]),
         kind=kind,
         is_up="UP" in entry["flags"],
-        mtu=entry["mtu"],
-        addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", ())),
+        mtu=int(entry["mtu"]),
+        addresses=tuple(
+            _network(f"{a['local']}/{a['prefixlen']}") for a in entry.get("addr_info", ())
+        ),
         local=_endpoint(tunnel.get("local")),
         remote=_endpoint(tunnel.get("remote")),
-        ttl=tunnel.get("ttl", 0),
+        ttl=int(tunnel.get("ttl", 0)),
         is_advertised_to=any("mngtmpaddr" in a for a in entry.get("addr_info", ())),
     )
+
+
+def _device(name: object) -> str:
+    """The name of an interface, as the kernel lets one be called (dev_valid_name)."""
+    if not isinstance(name, str) or not name or "/" in name or any(map(str.isspace, name)):
+        raise ValueError(f"{name!r} is no name of an interface")
+    return name
+
+
+def _network(text: object) -> str:
+    """A prefix, or an address, as it is written."""
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no prefix")
+    IPNetwork(text)
+    return text
 
 
 def _endpoint(value: str | None) -> IPAddress | None:
@@ -162,14 +191,14 @@ def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
             yield (
-                entry.get("table", MAIN),
+                str(entry.get("table", MAIN)),
                 Route(
-                    destination=entry["dst"],
-                    gateway=hop.get("gateway"),
-                    device=hop.get("dev", ""),
-                    protocol=entry.get("protocol", protocol),
-                    metric=entry.get("metric", 0),
-                    type=entry.get("type", "unicast"),
+                    destination=dst if (dst := entry["dst"]) == "default" else _network(dst),
+                    gateway=_network(via) if (via := hop.get("gateway")) else None,
+                    device=_device(hop["dev"]) if "dev" in hop else "",
+                    protocol=str(entry.get("protocol", protocol)),
+                    metric=int(entry.get("metric", 0)),
+                    type=str(entry.get("type", "unicast")),
                 ),
             )
 

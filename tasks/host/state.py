@@ -18,6 +18,9 @@ WARNINGS = "/run/culvert-warnings"
 # Where people set up a tunnel by hand, whatever their network manager.
 PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 
+# A path or the name of an interface that says nothing else to a shell, or to a file that names it.
+PLAIN = re.compile(r"[\w/.:@%+-]+")
+
 MAIN, LOCAL = "main", "local"
 SET_PROTOCOLS = ("boot", "static")
 """What a route has that a person or a network manager set."""

@@ -42,7 +42,10 @@ def converge() -> Commands:
     else:
         if after.changes:
             yield _failure(
-                ["all was applied, and this is not as it should be:", after.changes.diff()]
+                [
+                    "all was applied, and this is not as it should be:",
+                    *after.changes.diff().split("\n"),
+                ]
             )
 
 

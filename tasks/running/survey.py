@@ -23,7 +23,7 @@ from tasks.planning import machines
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
-from tasks.running import facts
+from tasks.running import facts, terminal
 from tasks.running.before import declared
 
 
@@ -161,7 +161,7 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
         # Standard output is pyinfra's alone where it prints JSON there.
-        click.echo(found.changes.diff(), err="--json" in sys.argv)
+        click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)
 
 
 def say_absent(host: Host, node: Node) -> set[str]:
@@ -175,7 +175,7 @@ def say_absent(host: Host, node: Node) -> set[str]:
 
 def say(host: Host, text: str, color: str | None = None) -> None:
     """One line about a host, where pyinfra's own lines go."""
-    logger.info(f"{host.print_prefix}{click.style(text, color)}")
+    logger.info(f"{host.print_prefix}{click.style(terminal.line(text), color)}")
 
 
 def say_all(host: Host, lines: Iterable[str], color: str | None = None) -> None:

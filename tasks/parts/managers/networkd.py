@@ -1,13 +1,12 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import OWNED, File, HostState, Question
+from tasks.host.state import OWNED, PLAIN, File, HostState, Question
 from tasks.parts import sit
 from tasks.parts.managers.manager import not_running, not_starting
 from tasks.parts.part import UNREACHABLE_METRIC, Site
@@ -82,7 +81,7 @@ fi 2>/dev/null""",
             )
         for interface in site.added_to:
             held_by = self._network_file(interface, state)
-            if held_by and not re.fullmatch(r"[\w/.:@%+-]+", held_by):
+            if held_by and not PLAIN.fullmatch(held_by):
                 yield f"{held_by} is for {interface}: rename it, without spaces or such marks"
         for interface in sorted({lan.interface for lan in site.lans}):
             yield from self._sharing(interface, state)

@@ -213,8 +213,20 @@ def _outer_routes(text: str) -> dict[IPAddress, Any]:
 
 
 def _sysctls(text: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
+    pairs = (line.removeprefix("/proc/sys/").partition(":") for line in text.splitlines())
+    return {_setting(path): value for path, _, value in pairs}
+
+
+def _setting(path: str) -> str:
+    """Of IPv6, and one of those that are asked for: of an interface, a neighbour, or all."""
+    match path.split("/"):
+        case ["net", "ipv6", "conf" | "neigh", name, _]:
+            _device(name)
+        case ["net", "ipv6", "icmp", _]:
+            pass
+        case _:
+            raise ValueError(f"{path!r} is no setting that was asked for")
+    return path
 
 
 def _sysctl_files(paths: str, lines: str) -> dict[str, tuple[Line, ...]]:

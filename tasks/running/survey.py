@@ -92,6 +92,9 @@ def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: 
             found.plans[name] = plan(node, states[name], only_to_prove=only_to_prove)
         except ObstacleError as error:
             found.refusals[name] = error.sentences
+        except UnreadableStateError as error:
+            # A manager's own answer is read by who knows that manager.
+            found.refusals[name] = (str(error),)
 
 
 def _rehearse_all(found: Survey, state: State) -> None:

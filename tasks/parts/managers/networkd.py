@@ -169,7 +169,7 @@ fi 2>/dev/null""",
         kept: dict[str, dict[str, str]] = {}
         for line in state.answers.get(self.question.name, "").splitlines():
             path, _, value = line.partition(":")
-            *_, name, last = path.split("/")
+            *_, name, last = "", *path.split("/")
             if last == "ifindex":
                 names[value] = name
             elif last.isdecimal():

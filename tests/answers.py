@@ -43,6 +43,7 @@ def of(state: HostState) -> dict[str, str]:
         "devices": json.dumps(
             [{"dst": str(a), "dev": device} for a, device in state.ipv4_devices.items()]
         ),
+        "listeners": "",
         "sysctls": "\n".join(f"/proc/sys/{path}:{v}" for path, v in state.sysctls.items()),
         "ufw": "",
         "sysctl-files": "\n".join(state.sysctl_files),

@@ -18,6 +18,7 @@ from tasks.host.state import (
     HostState,
     Line,
     Link,
+    Listener,
     Room,
     Route,
     Unit,
@@ -68,6 +69,7 @@ def parse(output: str) -> HostState:
                 for destination, route in outer.items()
                 if "table" in route
             },
+            listeners=tuple(_listeners(sections["listeners"])),
             ruleset=_ruleset(sections),
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
@@ -212,6 +214,38 @@ def _outer_routes(text: str) -> dict[IPAddress, Any]:
         if "dev" in route:
             found.setdefault(IPAddress(route["dst"]), route)
     return found
+
+
+def _listeners(text: str) -> Iterable[Listener]:
+    """Of IPv6 alone, and not of those that listen on one interface only."""
+    found: dict[Listener, None] = {}
+    for line in text.splitlines():
+        words = line.split(maxsplit=6)
+        if re.match(r"\w+ +\d+: ", line):
+            protocol, _, local, _, state, *_ = words
+            # TCP_LISTEN, TCP_CLOSE.
+            if state == {"tcp": "0A", "udp": "07"}[protocol]:
+                address, _, port = local.partition(":")
+                found[Listener(protocol, _of_proc(address), int(port, 16))] = None
+        elif len(words) > 4:
+            protocol, (address, _, port) = words[0], words[4].rpartition(":")
+            if address == "*" or (address.startswith("[") and address.endswith("]")):
+                held = IPAddress("::" if address == "*" else address.strip("[]"))
+                found[Listener(protocol, held, int(port), _program(words[6:]))] = None
+    return found
+
+
+def _of_proc(text: str) -> IPAddress:
+    """An address as /proc has it: four words, each in the order of a little-endian host's bytes."""
+    parts = (bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, 32, 8))
+    return IPAddress(int.from_bytes(b"".join(parts)), 6)
+
+
+def _program(words: list[str]) -> str:
+    """Who holds a socket: systemd holds many of others, and is named where nobody else does."""
+    names = re.findall(r'\("(.*?)",pid=', " ".join(words))
+    others = [name for name in names if name != "systemd"]
+    return next(iter([*others, *names]), "")
 
 
 def _ruleset(sections: Mapping[str, str]) -> Ruleset:

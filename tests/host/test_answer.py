@@ -89,6 +89,9 @@ net:[4026531840]
 [{{"dst":"203.0.113.1","dev":"wg0","prefsrc":"192.0.2.1","flags":[],"uid":0}}]
 [{{"dst":"203.0.113.2","from":"198.51.100.10","dev":"wg0","table":"51820","flags":[],"uid":0}}]
 
+@@ culvert listeners
+tcp   LISTEN 0      128             [::]:22           [::]:*    users:(("sshd",pid=500,fd=3))
+
 @@ culvert ruleset
 whole
 {{"nftables": [{{"metainfo": {{"version": "1.0.6", "json_schema_version": 1}}}},

@@ -130,6 +130,8 @@ def _reason(drop: Drop, firewall: Firewall | None, site: Site, state: HostState)
         return "the inventory has Culvert leave this host's firewall alone (`firewall`)"
     if firewall is None:
         return "no firewall that Culvert knows keeps that chain"
+    if unfit := firewall.unfit(state):
+        return unfit
     if firewall.precedes(drop, state):
         return f"that comes before the rules that {firewall.name} lets be added"
     return ""
@@ -166,6 +168,12 @@ def dropped(site: Site, state: HostState) -> Iterable[str]:
 
 
 # --- What is told to firewalls ---------------------------------------------------------------
+
+
+def warnings(site: Site, state: HostState) -> Iterable[str]:
+    """What stops nothing, and is better known."""
+    for firewall in firewalls.FIREWALLS:
+        yield from firewall.warnings(_of(firewall, site, state), state)
 
 
 def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:

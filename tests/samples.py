@@ -11,7 +11,7 @@ from netaddr import IPAddress
 from tasks.declared import declaration
 from tasks.declared.model import Broker, Node
 from tasks.host.state import File, HostState, Line, Link, Route, Unit
-from tasks.parts import managers, sit
+from tasks.parts import filtering, managers, sit
 from tasks.parts.part import UNREACHABLE_METRIC
 from tasks.planning.plan import plan
 
@@ -181,6 +181,13 @@ _ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
 }
 
 
+def filter_answer(running: str, of_file: str | None = None) -> dict[str, str]:
+    """What a host answers whose table is this, by a file that says the same or something else."""
+    (question,) = filtering.QUESTIONS
+    text = running if of_file is None else of_file
+    return {question.name: f"{running}\n{filtering.OF_FILE}\n{text}"}
+
+
 def deployed(manager: str, role: str, before: HostState | None = None) -> HostState:
     """The same host after a run: as its plan says, in files and in the kernel."""
     state = before or bare(manager, role)
@@ -209,6 +216,7 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
         inside = links[lan.interface]
         links[lan.interface] = replace(inside, addresses=(*inside.addresses, str(lan.address)))
         units[f"60-culvert-radvd-{lan.interface}.service"] = Unit(True, True, True)
+    units[filtering.SERVICE] = Unit(True, True, True)
     conf = f"net/ipv6/conf/{end.interface}"
     sysctls = {**state.sysctls, **sit.settings(end)}
     sysctls |= {f"{conf}/hop_limit": "64", f"{conf}/mtu": str(end.mtu)}
@@ -222,6 +230,7 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
     return replace(
         state,
         files=files,
+        answers={**state.answers, **filter_answer(files[filtering.FILE].text)},
         links=links,
         routes=tuple(routes),
         sysctls=sysctls,

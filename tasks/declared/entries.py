@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tasks.declared import naming, numbering
 from tasks.declared.mistakes import Mistakes, short
-from tasks.declared.model import Lan, Server, Tunnel
+from tasks.declared.model import GROUPS, Lan, Server, Tunnel
 from tasks.declared.written import (
     Written,
     WrittenLan,
@@ -85,6 +85,7 @@ class Entries:
             routed_prefixes=written.routed_prefixes,
             external_interface=written.external_interface,
             probe_address=written.probe_address,
+            between_tunnels=written.between_tunnels,
         )
 
     def _read_firewall(self, host: str, data: Mapping[str, Any]) -> None:
@@ -125,6 +126,9 @@ class Entries:
             default_route=written.default_route,
             routed_prefixes=written.routed_prefixes,
             lans=tuple(self._lans(host, field, written)),
+            group=self._group(host, field, written, server),
+            is_closed=self._is_closed(host, field, written),
+            allow=written.allow,
         )
         self.tunnels.append(Entry(host, field, written, tunnel))
 
@@ -219,6 +223,25 @@ class Entries:
             )
             return None
         return of_server, of_client
+
+    def _group(self, host: str, field: str, written: WrittenTunnel, server: Server) -> str | None:
+        if written.group is not None and server.between_tunnels != GROUPS:
+            self.mistakes.add(
+                host,
+                f"{field}.group",
+                written.group,
+                f"{server.host} has no groups: `between_tunnels` is {server.between_tunnels} there",
+            )
+        return written.group
+
+    def _is_closed(self, host: str, field: str, written: WrittenTunnel) -> bool:
+        is_closed = written.inbound == "established"
+        if written.allow and not is_closed:
+            self.mistakes.say(
+                f"{host}: {field}.allow: everything is let in as it is: set `inbound` to "
+                "'established' beside it"
+            )
+        return is_closed
 
     def _lans(self, host: str, field: str, written: WrittenTunnel) -> Iterator[Lan]:
         for lan_field, data in mappings(f"{field}.lan", written.lan):

@@ -8,6 +8,17 @@ from netaddr import IPAddress, IPNetwork
 
 # Two addresses and nothing else: no subnet-router anycast address on either (RFC 6164).
 PREFIX_LENGTH = 127
+GROUPS = "groups"
+"""What `between_tunnels` is where those of a group speak with each other."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Ports of a protocol, `tcp` or `udp`, that are let in: the first and the last one."""
+
+    protocol: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,8 @@ class Server:
     routed_prefixes: tuple[IPNetwork, ...]
     external_interface: str | None
     probe_address: IPAddress
+    # Which tunnels may speak with each other: none, all, or those of a group (`GROUPS`).
+    between_tunnels: bool | str = False
 
     @property
     def prefixes(self) -> tuple[IPNetwork, ...]:
@@ -62,6 +75,15 @@ class Tunnel:
     default_route: bool
     routed_prefixes: tuple[IPNetwork, ...]
     lans: tuple[Lan, ...]
+    group: str | None = None
+    # Whether what the client didn't ask for comes in through the tunnel by `allow` alone.
+    is_closed: bool = False
+    allow: tuple[Allowed, ...] = ()
+
+    @property
+    def inner(self) -> tuple[IPNetwork, ...]:
+        """The IPv6 addresses that are the client's: its own, and what is routed to it."""
+        return (IPNetwork(self.client_ipv6), *self.routed_prefixes)
 
 
 @dataclass(frozen=True)
@@ -159,6 +181,16 @@ class Node:
         """This host as a server, and those of which it is a client."""
         own = [self.server] if self.server is not None else []
         return tuple(dict.fromkeys([*own, *(end.tunnel.server for end in self.upstreams)]))
+
+    @property
+    def neighbours(self) -> Mapping[str, tuple[End, ...]]:
+        """By name, the groups of ends on this server whose clients may speak with each other."""
+        ends = tuple(end for end in self.ends if not end.is_client)
+        between = self.server.between_tunnels if self.server else False
+        if between != GROUPS:
+            return {"": ends} if between else {}
+        names = dict.fromkeys(end.tunnel.group for end in ends if end.tunnel.group)
+        return {name: tuple(e for e in ends if e.tunnel.group == name) for name in names}
 
     @property
     def lans(self) -> tuple[Lan, ...]:

@@ -5,10 +5,12 @@ The description of a field is what an error says is accepted there.
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from tasks.declared.model import GROUPS, Allowed
 
 # IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
 INTERFACE_NAME_MAX = 15
@@ -21,6 +23,8 @@ DEFAULT_PROBE_ADDRESS = "2001:4860:4860::8888"
 # Names with a meaning of their own: sit0 is the kernel's fallback device that accepts anyone's
 # protocol 41; "all" and "default" are sysctl folders.
 RESERVED_INTERFACES = frozenset({"sit0", "lo", "all", "default"})
+# What a client lets in of its tunnel that it didn't ask for.
+INBOUND = ("any", "established")
 
 
 # What a person may write instead of its text; an interface of `ipaddress` is one of its addresses.
@@ -141,6 +145,39 @@ def _boolean(value: object) -> bool:
     return value
 
 
+def _between(value: object) -> bool | str:
+    if not isinstance(value, bool) and value != GROUPS:
+        raise ValueError
+    return value if isinstance(value, bool) else GROUPS
+
+
+def _group(value: object) -> str:
+    # It becomes part of a set's name in nftables.
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", value):
+        raise ValueError
+    return value
+
+
+def _inbound(value: object) -> str:
+    if value not in INBOUND:
+        raise ValueError
+    return str(value)
+
+
+def _allowed(value: object) -> Allowed:
+    match = re.fullmatch(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?", value) if _is_text(value) else None
+    if match is None:
+        raise ValueError
+    first, last = int(match[2]), int(match[3] or match[2])
+    if not 1 <= first <= last <= 65535:
+        raise ValueError
+    return Allowed(match[1], first, last)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
 def _list(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError
@@ -171,6 +208,12 @@ AnyInterface = Annotated[str, BeforeValidator(_any_interface)]
 TunnelInterface = Annotated[str, BeforeValidator(tunnel_interface)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Name = Annotated[str, BeforeValidator(_name)]
+Between = Annotated[bool | str, BeforeValidator(_between)]
+Group = Annotated[str, BeforeValidator(_group)]
+Inbound = Annotated[str, BeforeValidator(_inbound)]
+AllowedPorts = Annotated[
+    tuple[Annotated[Allowed, BeforeValidator(_allowed)], ...], BeforeValidator(_list)
+]
 
 
 class Written(BaseModel):
@@ -193,6 +236,10 @@ class WrittenServer(Written):
         (), description="a list of IPv6 prefixes up to /64 without host bits"
     )
     external_interface: AnyInterface | None = Field(None, description=_ANY_INTERFACE_RULE)
+    between_tunnels: Between = Field(
+        False,
+        description=f"False, True, or '{GROUPS}' for those whose tunnels have the same `group`",
+    )
     probe_address: Ipv6 = Field(
         IPAddress(DEFAULT_PROBE_ADDRESS),
         description=f"a global IPv6 address, like '{DEFAULT_PROBE_ADDRESS}'",
@@ -228,6 +275,13 @@ class WrittenTunnel(Written):
     default_route: Boolean = Field(True, description="True or False")
     routed_prefixes: Delegated = Field(
         (), description="a list of IPv6 prefixes from /48 to /64 without host bits"
+    )
+    group: Group | None = Field(
+        None, description="a letter, and up to 31 letters, digits, '-' and '_' after it"
+    )
+    inbound: Inbound = Field("any", description=" or ".join(map(repr, INBOUND)))
+    allow: AllowedPorts = Field(
+        (), description="a list of ports to let in, like 'tcp/22' or 'udp/60000-61000'"
     )
     # Checked by itself: a mapping as below, or a list of them.
     lan: object = None

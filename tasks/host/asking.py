@@ -126,7 +126,9 @@ if [ ! -e /sys/module/sit ]; then
         /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
 fi
 section programs
-for program in ip ping find tar base64 sed mktemp; do has $program || echo $program; done
+for program in ip ping find tar base64 sed mktemp mkfifo nft unshare; do
+    has $program || echo $program
+done
 section ping; ping -V 2>&1
 section room
 there=

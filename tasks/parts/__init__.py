@@ -1,6 +1,7 @@
 """Pure: what a host gets, a module or folder for each part, and the table of them.
 
 part            what a part must be able to say, and where it is to be put
+filtering       Culvert's own nftables table: who may send what through a tunnel
 sysctls         the kernel's settings that forwarding needs, and what they were before
 openings        what the host's own firewall must let pass
     firewalls/  one module for each firewall: its chains, files and commands
@@ -18,12 +19,19 @@ from typing import TypeVar
 from tasks.declared.model import Node
 from tasks.host import asking
 from tasks.host.state import PLACES
-from tasks.parts import additions, advertisements, openings, sysctls, tunnels
+from tasks.parts import additions, advertisements, filtering, openings, sysctls, tunnels
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Part
 
 # In the order in which they are made; they are stopped in the other one.
-PARTS: tuple[Part, ...] = (sysctls, openings, tunnels, additions, advertisements)
+PARTS: tuple[Part, ...] = (
+    filtering,
+    sysctls,
+    openings,
+    tunnels,
+    additions,
+    advertisements,
+)
 
 
 _T = TypeVar("_T")

@@ -49,12 +49,7 @@ def _advertised(node: Node) -> tuple[Lan, ...]:
 def obstacles(site: Site, state: HostState) -> Iterable[str]:
     """What keeps a radvd of Culvert's from running."""
     for lan in _advertised(site.node):
-        if not state.units:
-            yield (
-                f"`lan` {lan.interface}: there is no systemd to run radvd, which advertises "
-                f"{lan.prefix} there: set `advertise` to False"
-            )
-        elif not state.has_radvd:
+        if not state.has_radvd:
             yield (
                 f"`lan` {lan.interface}: radvd, which advertises {lan.prefix} there, isn't "
                 "installed: install it, or set `advertise` to False"
@@ -119,7 +114,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Services that are new or changed, or that somebody stopped."""
-    if any(path.startswith(f"{_UNITS}/") for path in changed):
+    if any(path.startswith(f"{_UNITS}/{_PREFIX}") for path in changed):
         yield _step("systemctl daemon-reload")
     for lan in _advertised(site.node):
         service = _service(lan.interface)

@@ -4,6 +4,7 @@ Nothing is opened that passes already, and nothing but what the tunnels need.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import permutations
 
 from netaddr import IPNetwork
 
@@ -33,6 +34,7 @@ def flows(site: Site, state: HostState) -> tuple[Flow, ...]:
     """All that must pass on a host for its tunnels to work."""
     found = [flow for end in site.ends for flow in _outer(end, state)]
     found += (flow for end in site.ends for flow in _forwarded(end, site))
+    found += (flow for ends in site.node.neighbours.values() for flow in _between(ends))
     return tuple(dict.fromkeys(found))
 
 
@@ -57,6 +59,14 @@ def _forwarded(end: End, site: Site) -> Iterator[Flow]:
         yield Flow("forward", prefix, _ANYWHERE, end.interface, outward)
         for inward in dict.fromkeys([outward, *_upstream(prefix, site)]):
             yield Flow("forward", _ANYWHERE, prefix, inward, end.interface)
+
+
+def _between(ends: Iterable[End]) -> Iterator[Flow]:
+    """What comes out of one tunnel and goes into another."""
+    for one, other in permutations(ends, 2):
+        for source in one.tunnel.inner:
+            for aim in other.tunnel.inner:
+                yield Flow("forward", source, aim, one.interface, other.interface)
 
 
 def _outward(site: Site) -> str:

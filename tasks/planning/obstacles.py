@@ -57,6 +57,9 @@ _PACKAGES = {
     "find": "findutils",
     "base64": "coreutils",
     "mktemp": "coreutils",
+    "mkfifo": "coreutils",
+    "nft": "nftables",
+    "unshare": "util-linux",
 }
 
 

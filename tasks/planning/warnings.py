@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tasks.declared.model import End
 from tasks.declared.written import IPV6_MINIMUM_MTU
 from tasks.host.state import FALLBACK, HostState, Link, sysctl_key
-from tasks.parts import openings
+from tasks.parts import filtering, openings
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Site
 from tasks.planning import exposure, policy
@@ -22,6 +22,7 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
     yield from _of_mtu(site, state)
     yield from _of_echo(site, state)
     yield from policy.warnings(site, state)
+    yield from filtering.warnings(state)
     yield from openings.warnings(site, state)
     yield from _of_fallback(site, state)
     yield from exposure.warnings(site, state)

@@ -292,7 +292,37 @@ ONE_MISTAKE = [
         with_tunnel(nubmer=1),
         "web1.example.net: tunnel.nubmer is not a known key: did you mean 'number'? accepted are "
         "server, ipv4, number, server_ipv6, client_ipv6, local_ipv4, interface, "
-        "server_interface, mtu, ttl, default_route, routed_prefixes, lan, manager",
+        "server_interface, mtu, ttl, default_route, routed_prefixes, group, inbound, allow, lan, "
+        "manager",
+    ),
+    (
+        with_tunnel(group="office"),
+        "web1.example.net: tunnel.group = 'office': fra1.example.net has no groups: "
+        "`between_tunnels` is False there",
+    ),
+    (
+        with_tunnel(group="the office"),
+        "web1.example.net: tunnel.group = 'the office': expected a letter, and up to 31 letters, "
+        "digits, '-' and '_' after it",
+    ),
+    (
+        with_server(between_tunnels="some"),
+        "fra1.example.net: tunnel_server.between_tunnels = 'some': expected False, True, or "
+        "'groups' for those whose tunnels have the same `group`",
+    ),
+    (
+        with_tunnel(inbound="none"),
+        "web1.example.net: tunnel.inbound = 'none': expected 'any' or 'established'",
+    ),
+    (
+        with_tunnel(inbound="established", allow=["tcp/22", "udp/70000"]),
+        "web1.example.net: tunnel.allow[1] = 'udp/70000': expected a list of ports to let in, like "
+        "'tcp/22' or 'udp/60000-61000'",
+    ),
+    (
+        with_tunnel(allow=["tcp/22"]),
+        "web1.example.net: tunnel.allow: everything is let in as it is: set `inbound` to "
+        "'established' beside it",
     ),
     (
         with_tunnel(routed_prefixes=["2001:db8:2::/48"]),
@@ -311,7 +341,7 @@ ONE_MISTAKE = [
         {**INVENTORY, CLIENT_HOST: {"tunnel": "fra1.example.net"}},
         "web1.example.net: tunnel = 'fra1.example.net': expected a mapping with server, ipv4, "
         "number, server_ipv6, client_ipv6, local_ipv4, interface, server_interface, mtu, ttl, "
-        "default_route, routed_prefixes, lan, manager",
+        "default_route, routed_prefixes, group, inbound, allow, lan, manager",
     ),
     (
         {**INVENTORY, "fra2": {"tunnel_server": SERVER}},

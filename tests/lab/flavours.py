@@ -25,6 +25,7 @@ BASE_PACKAGES = [
     "iproute2",
     "iputils-ping",
     "nftables",
+    "wireguard-tools",
     "tcpdump",
     "socat",
     "busybox-static",

@@ -184,7 +184,7 @@ def test_a_client_lets_protocol_41_in(host: Host) -> None:
 @namespaces.needed
 def test_nft_can_read_the_file_before_it_counts(host: Host) -> None:
     changes = opened(host, node("server"), bare("ifupdown", "server"))
-    (check,) = [command for command in changes.checks if "nft" in command]
+    (check,) = [command for command in changes.checks if "open.nft" in command]
     host.converge(changes)
     host.commands.append(
         check.replace("$root/etc/culvert/.open.nft.new", f"{host.folder}/open.nft")

@@ -16,7 +16,7 @@ from tasks.parts import managers, openings
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import plan
 from tests import namespaces
-from tests.samples import INVENTORY, bare, node
+from tests.samples import CLIENT, INVENTORY, SERVER, bare, node
 
 
 def listing(*lines: str) -> Ruleset:
@@ -47,6 +47,21 @@ def refusal(role: str, state: HostState) -> list[str]:
 def flows_of(role: str, state: HostState) -> list[str]:
     site = plan(node(role), state).site
     return [f"{flow.hook}: {flow}" for flow in openings.flows(site, state)]
+
+
+def test_tunnels_that_may_speak_with_each_other_are_let_through_both_ways() -> None:
+    inventory = {
+        **INVENTORY,
+        "fra1.example.net": {"tunnel_server": {**SERVER, "between_tunnels": True}},
+        "web2.example.net": {"tunnel": {**CLIENT, "ipv4": "203.0.113.21", "number": 2}},
+    }
+    wanted = declaration.read(inventory, managers.NAMES).nodes["fra1.example.net"]
+    state = bare("ifupdown", "server")
+    found = [f"{flow.hook}: {flow}" for flow in openings.flows(plan(wanted, state).site, state)]
+    assert found[-2:] == [
+        "forward: IPv6 from sit-web1 to sit-web2, source 2001:db8:1::3, destination 2001:db8:1::5",
+        "forward: IPv6 from sit-web2 to sit-web1, source 2001:db8:1::5, destination 2001:db8:1::3",
+    ]
 
 
 def test_a_server_forwards_what_is_routed_to_its_clients() -> None:

@@ -18,7 +18,8 @@ def shown(wanted: Node, state: HostState) -> list[str]:
 
 
 def commands(wanted: Node, state: HostState) -> list[str]:
-    return [line for step in plan(wanted, state).changes.steps for line in step.commands]
+    found = [line for step in plan(wanted, state).changes.steps for line in step.commands]
+    return [line for line in found if not line.startswith("systemctl ")]
 
 
 @pytest.mark.parametrize("manager", managers.NAMES)

@@ -20,6 +20,7 @@ from tests.samples import (
     answers,
     bare,
     deployed,
+    filter_answer,
     ifupdown,
     ifupdown2,
     networkd,
@@ -248,8 +249,14 @@ OBSTACLES: list[tuple[str, str, Change, str]] = [
         "netplan",
         "routing-client",
         lambda state: replace(state, units={}),
-        "`lan` eth1: there is no systemd to run radvd, which advertises 2001:db8:100:1::/64 there: "
-        "set `advertise` to False",
+        "there is no systemd to hold the packet filter of Culvert's tunnels",
+    ),
+    (
+        "ifupdown",
+        "client",
+        lambda state: replace(state, answers={**state.answers, **filter_answer("table x {}", "")}),
+        "a table `inet culvert` is there that Culvert's service doesn't hold: take it out "
+        "(`nft delete table inet culvert`)",
     ),
     (
         "netplan",

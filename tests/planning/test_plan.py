@@ -85,7 +85,7 @@ def test_accept_ra_is_set_before_forwarding() -> None:
     state = bare("ifupdown", "server")
     sysctls = {**state.sysctls, "net/ipv6/conf/eth0/accept_ra": "1"}
     lines = running(replace(state, sysctls=sysctls), "server")
-    assert lines[:4] == [
+    assert [line for line in lines if "sysctl net" in line][:4] == [
         "-sysctl net.ipv6.conf.eth0.accept_ra = 1",
         "+sysctl net.ipv6.conf.eth0.accept_ra = 2",
         "-sysctl net.ipv6.conf.all.forwarding = 0",
@@ -125,14 +125,15 @@ def test_accept_ra_has_a_reason_and_one_write_is_one_line() -> None:
     sysctls = {**state.sysctls, "net/ipv6/conf/eth0/accept_ra": "1"}
     text = plan(node("server"), replace(state, sysctls=sysctls)).changes.diff()
     (running,) = re.findall(r"^\+\+\+ .*\(running\)\n((?:.+\n)+)", text, re.MULTILINE)
-    assert running.splitlines()[:4] == [
+    settings = [line for line in running.splitlines() if "sysctl net" in line]
+    assert settings[:4] == [
         "-sysctl net.ipv6.conf.eth0.accept_ra = 1",
         "+sysctl net.ipv6.conf.eth0.accept_ra = 2 "
         "(goes on listening to routers, though it forwards)",
         "-sysctl net.ipv6.conf.all.forwarding = 0",
         "+sysctl net.ipv6.conf.all.forwarding = 1 (which turns it on for default, eth0, lo too)",
     ]
-    assert ".forwarding" not in "".join(running.splitlines()[4:])
+    assert ".forwarding" not in "".join(settings[4:])
 
 
 def test_another_uplink_with_a_learned_default_route_keeps_it() -> None:
@@ -340,7 +341,10 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
     changes = plan(nothing, state).changes
     assert {change.path for change in changes.files} == set(state.files)
     assert all(change.after is None for change in changes.files)
-    commands = [command for step in changes.removals for command in step.commands]
+    *stopped, filtering_stopped = changes.removals
+    # Protected until there is nothing left to protect.
+    assert filtering_stopped.shown == ("-table inet culvert",)
+    commands = [command for step in stopped for command in step.commands]
     interface = node(role).ends[0].interface
     assert commands[-1] == f"[ ! -e /sys/class/net/{interface} ] || ip link delete {interface}"
     added = state.files[additions.FILE].text.splitlines() if additions.FILE in state.files else []
@@ -398,6 +402,7 @@ def test_folders_go_with_their_last_file_where_culvert_brought_them() -> None:
     script = plan(nothing, deployed("netplan", "server")).changes.script()
     lines = [line.split() for line in script.splitlines() if line.startswith("rmdir --")]
     assert sorted({line[-1] for line in lines}) == [
+        "/etc/culvert",
         "/etc/systemd/network/10-netplan-eth0.network.d",
         "/var/lib/culvert",
     ]
@@ -471,10 +476,13 @@ def test_a_prefix_that_is_no_longer_declared_goes_with_all_that_came_with_it(man
         if line.startswith("-")
     ] == [
         "-route unreachable 2001:db8:100::/40 dev lo metric 4294967295",
+        "-element of clients: 2001:db8:100::/48",
+        '-element of sources: "sit-web1" . 2001:db8:100::/48',
         "-route 2001:db8:100::/48 via 2001:db8:1::3 dev sit-web1",
     ]
     client = plan(node("client"), deployed(manager, "routing-client")).changes
-    assert [step.commands for step in client.removals] == [
+    stopped = [step.commands for step in client.removals if step.shown]
+    assert stopped == [
         (
             "systemctl --quiet disable --now 60-culvert-radvd-eth1.service",
             "systemctl reset-failed 60-culvert-radvd-eth1.service 2>/dev/null || true",
@@ -482,7 +490,12 @@ def test_a_prefix_that_is_no_longer_declared_goes_with_all_that_came_with_it(man
         ("ip -6 route delete unreachable 2001:db8:100::/48 dev lo metric 4294967295",),
         ("ip -6 address delete 2001:db8:100:1::1/64 dev eth1",),
     ]
-    commands = [command for step in client.steps for command in step.commands]
+    elements, *others = client.steps
+    assert elements.shown == (
+        '-element of own: "sit-ipv6" . 2001:db8:100::/48',
+        "-element of own_sources: 2001:db8:100::/48",
+    )
+    commands = [command for step in others for command in step.commands]
     assert commands == ["sysctl net/ipv6/conf/all/forwarding 0", "systemctl daemon-reload"]
 
 

@@ -199,7 +199,7 @@ def test_a_host_that_nothing_is_said_of_is_left_alone_and_what_it_carries_is_tol
     done = run(*arguments, "--limit", CLIENT_HOST, client=once_a_client)
     assert done.status == 0, done.output
     assert done.on(CLIENT_HOST) == ["read"]
-    assert "CULVERT IS ON THIS HOST (sit-ipv6; files: 2), and nothing is declared" in done.output
+    assert "CULVERT IS ON THIS HOST (sit-ipv6; files: 5), and nothing is declared" in done.output
 
 
 def test_a_task_cleans_a_host_that_nothing_is_said_of(run: Start) -> None:

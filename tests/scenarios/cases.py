@@ -194,6 +194,56 @@ def _demo() -> Hosts:
     ]
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Two clients of one server: one that forwards for what is routed to it, and a plain one."""
+
+    server: str
+    forwarding: str
+    plain: str
+
+    @property
+    def network(self) -> IPNetwork:
+        """What the tunnels' addresses are of."""
+        return IPNetwork(BROKER.prefix(self.server))
+
+    @property
+    def routed(self) -> IPNetwork:
+        """What is routed to the client that forwards."""
+        return list(IPNetwork(BROKER.routed_prefix(self.server)).subnet(48, 2))[1]
+
+    @property
+    def lan(self) -> Lan:
+        """The network behind that one."""
+        card = "eth0" if self.forwarding == "client-ifupdown" else "eth1"
+        return Lan(self.forwarding, f"{self.routed[1 << 64 | 1]}/64", card)
+
+    def hosts(self, server: dict[str, Any] | None = None, **of_plain: Any) -> Hosts:
+        """Their inventory, with more of the server's data and of the plain client's tunnel."""
+        forwarding, plain = (
+            {"server": self.server, "ipv4": ipv4_of(client), "number": number}
+            for number, client in ((1, self.forwarding), (2, self.plain))
+        )
+        forwarding |= {
+            "server_interface": "sit-forwarding",
+            "routed_prefixes": [str(self.routed)],
+            "lan": {"interface": "eth1", "address": self.lan.address},
+        }
+        pool = {"routed_prefixes": [BROKER.routed_prefix(self.server)]}
+        of_server = {**_server(self.server), **pool, **(server or {})}
+        hosts: Hosts = [
+            (self.server, {"tunnel_server": of_server}),
+            (self.forwarding, {"tunnel": forwarding}),
+            (self.plain, {"tunnel": {**plain, "server_interface": "sit-plain", **of_plain}}),
+        ]
+        return connected(BROKER, hosts)
+
+
+NEIGHBOURS = (
+    Neighbours("server-ifupdown", "client-ifupdown", "client-netplan"),
+    Neighbours("server-netplan", "client-netplan", "client-ifupdown"),
+)
+
 _OTHERS = {"broker": _broker, "demo": _demo}
 
 

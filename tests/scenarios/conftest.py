@@ -13,7 +13,7 @@ from tests.lab.lab import Lab
 from tests.lab.places import PORT_VARIABLE, PORTS, Place
 from tests.lab.topologies import BROKER, Topology
 from tests.runs import Hosts, Run
-from tests.scenarios.cases import inventory
+from tests.scenarios.cases import NEIGHBOURS, Neighbours, inventory
 from tests.scenarios.observation import Observation, observe_all
 
 Deploy = Callable[[str], None]
@@ -143,3 +143,13 @@ def deployed(labs: Labs, running_lab: Lab, tmp_path: Path) -> Deploy:
         assert run.status == 0, run.output
 
     return deploy
+
+
+@pytest.fixture(params=NEIGHBOURS, ids=lambda among: among.server)
+def among(request: pytest.FixtureRequest, labs: Labs, lab: Lab, tmp_path: Path) -> Neighbours:
+    """Two clients of one server, deployed."""
+    del lab
+    found: Neighbours = request.param
+    done = labs.deployed(f"neighbours of {found.server}", found.hosts(), tmp_path)
+    assert done.status == 0, done.output
+    return found

@@ -18,6 +18,11 @@ MODES = {
     "if-pre-up.d": 0o755,
     "if-up.d": 0o755,
 }
+FILTER = {
+    "/etc/culvert/filter": 0o755,
+    "/etc/culvert/filter.nft": 0o644,
+    "/etc/systemd/system/60-culvert-filter.service": 0o644,
+}
 
 
 def golden(manager: str, role: str) -> dict[str, File]:
@@ -35,4 +40,10 @@ def golden(manager: str, role: str) -> dict[str, File]:
 @pytest.mark.parametrize("manager", managers.NAMES)
 def test_the_files_are_exactly_these(manager: str, role: str) -> None:
     changes = plan(node(role), bare(manager, role)).changes
-    assert {change.path: change.after for change in changes.files} == golden(manager, role)
+    found = {change.path: change.after for change in changes.files}
+    for path, mode in FILTER.items():
+        # The same for all.
+        file = found.pop(path)
+        assert file is not None
+        assert file.mode == mode
+    assert found == golden(manager, role)

@@ -1,0 +1,197 @@
+"""Culvert's own table: what is in it for whom, how it changes, what is said of a difference."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.declared import declaration
+from tasks.declared.model import Node
+from tasks.host.state import Unit
+from tasks.parts import filtering, managers
+from tasks.planning.plan import plan
+from tests.samples import (
+    CLIENT,
+    HOSTS,
+    INVENTORY,
+    ROLES,
+    ROUTED,
+    SERVER,
+    bare,
+    deployed,
+    filter_answer,
+    node,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+DELEGATING = ROUTED["fra1.example.net"]["tunnel_server"]
+
+
+def table(wanted: Node, role: str = "server") -> str:
+    """The text of the table that a bare host gets."""
+    (file,) = [
+        change.after
+        for change in plan(wanted, bare("ifupdown", role)).changes.files
+        if change.path == filtering.FILE
+    ]
+    assert file is not None
+    return file.text
+
+
+def declared(server: dict[str, Any], *tunnels: dict[str, Any]) -> dict[str, Node]:
+    """The nodes of a server and of a client for each tunnel."""
+    inventory: dict[str, dict[str, Any]] = {"fra1.example.net": {"tunnel_server": server}}
+    for number, tunnel in enumerate(tunnels, 1):
+        ipv4 = f"203.0.113.{19 + number}"
+        data = {**CLIENT, "ipv4": ipv4, "number": number, **tunnel}
+        inventory[f"web{number}.example.net"] = {"tunnel": data}
+    return dict(declaration.read(inventory, managers.NAMES).nodes)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_table_is_exactly_this(role: str) -> None:
+    assert table(node(role), role) == (GOLDEN / f"filter-{role}" / "filter.nft").read_text()
+
+
+GROUPS = {**SERVER, "between_tunnels": "groups"}
+
+
+def test_nothing_passes_between_tunnels_that_is_not_declared() -> None:
+    closed = declared(SERVER, {}, {})["fra1.example.net"]
+    text = table(closed)
+    assert "iifname @tunnels oifname @tunnels jump between_tunnels" in text
+    assert "return" not in text
+    opened = declared({**SERVER, "between_tunnels": True}, {}, {})["fra1.example.net"]
+    assert "between_tunnels" not in table(opened)
+
+
+def test_a_group_speaks_among_itself() -> None:
+    office: dict[str, Any] = {"group": "office"}
+    nodes = declared(GROUPS, office, office, {"group": "home"}, {})
+    text = table(nodes["fra1.example.net"])
+    assert "iifname @group_office oifname @group_office return" in text
+    assert "iifname @group_home oifname @group_home return" in text
+    (members,) = [
+        part.partition("}")[0] for part in text.split("set ") if part.startswith("group_office")
+    ]
+    assert '"sit-web1",' in members
+    assert '"sit-web2",' in members
+    assert '"sit-web3",' not in members
+
+
+def test_a_closed_client_lets_in_what_is_allowed() -> None:
+    tunnel = {"inbound": "established", "allow": ["tcp/22", "udp/60000-61000"]}
+    text = table(declared(SERVER, tunnel)["web1.example.net"], "client")
+    chain = text.partition("chain into_sit-ipv6 {")[2].partition("}\n\n")[0]
+    assert "ct state { established, related } return" in chain
+    assert "tcp dport 22 return" in chain
+    assert "udp dport 60000-61000 return" in chain
+    assert chain.rstrip().splitlines()[-1].strip() == "counter drop"
+    assert "into_" not in table(declared(SERVER, {})["web1.example.net"], "client")
+
+
+def test_what_is_declared_more_is_one_element_more() -> None:
+    state = deployed("ifupdown", "server")
+    more = declaration.read(
+        {
+            **INVENTORY,
+            "web2.example.net": {"tunnel": {**CLIENT, "ipv4": "203.0.113.21", "number": 2}},
+        },
+        managers.NAMES,
+    ).nodes["fra1.example.net"]
+    first = plan(more, state).changes.steps[0]
+    assert first.shown == (
+        "+element of clients: 2001:db8:1::5",
+        '+element of mtu_1480: "sit-web2"',
+        '+element of sources: "sit-web2" . 2001:db8:1::5',
+        '+element of tunnels: "sit-web2"',
+    )
+    change, load = first.commands
+    assert "add element inet culvert clients { 2001:db8:1::5 }" in change
+    assert load == "/etc/culvert/filter load $scratch/change.nft"
+
+
+def test_another_policy_is_read_anew_as_a_whole() -> None:
+    state = deployed("ifupdown", "server")
+    opened = declared({**SERVER, "between_tunnels": True}, {})["fra1.example.net"]
+    first = plan(opened, state).changes.steps[0]
+    assert first.commands == ("systemctl reload 60-culvert-filter.service",)
+
+
+DAMAGES = [
+    ('        iifname "sit0" counter drop\n', '+chain arriving: iifname "sit0" counter drop'),
+    (
+        '            "sit-web1" . 2001:db8:1::3,\n',
+        '+element of sources: "sit-web1" . 2001:db8:1::3',
+    ),
+]
+
+
+@pytest.mark.parametrize(("lost", "told"), DAMAGES)
+def test_what_was_taken_out_by_hand_is_named_and_put_back(lost: str, told: str) -> None:
+    state = deployed("ifupdown", "server")
+    text = state.files[filtering.FILE].text
+    assert lost in text
+    damaged = {**state.answers, **filter_answer(text.replace(lost, "", 1), text)}
+    changes = plan(node("server"), replace(state, answers=damaged)).changes
+    assert not changes.files
+    (step,) = changes.steps
+    assert step.shown == (told,)
+    assert step.commands == ("systemctl reload 60-culvert-filter.service",)
+
+
+def test_the_order_of_rules_counts() -> None:
+    state = deployed("ifupdown", "server")
+    text = state.files[filtering.FILE].text
+    first, second = 'iifname "sit0" counter drop', "iifname @tunnels jump from_client"
+    moved = text.replace(first, "#").replace(second, f"{second}\n        {first}", 1)
+    answers = {**state.answers, **filter_answer(moved, text)}
+    (step,) = plan(node("server"), replace(state, answers=answers)).changes.steps
+    assert step.commands == ("systemctl reload 60-culvert-filter.service",)
+
+
+def test_the_order_of_elements_does_not_count() -> None:
+    listed = (
+        'table inet culvert { # progname nft\n\tset a {\n\t\telements = { "x",\n\t\t\t"y" }\n\t}\n}'
+    )
+    other = 'table inet culvert {\n\tset a {\n\t\telements = { "y", "x" }\n\t}\n}'
+    state = deployed("ifupdown", "server")
+    answers = {**state.answers, **filter_answer(listed, other)}
+    assert not plan(node("server"), replace(state, answers=answers)).changes
+
+
+def test_a_service_that_somebody_stopped_is_started() -> None:
+    state = deployed("ifupdown", "client")
+    units = {**state.units, filtering.SERVICE: Unit(True, False, False)}
+    gone = {**state.answers, **filter_answer("", state.files[filtering.FILE].text)}
+    (enabled, started) = plan(
+        node("client"), replace(state, units=units, answers=gone)
+    ).changes.steps
+    assert enabled.commands == ("systemctl --quiet enable 60-culvert-filter.service",)
+    assert started.commands == ("systemctl start 60-culvert-filter.service",)
+
+
+def test_it_stands_before_the_tunnels_and_goes_after_them() -> None:
+    steps = plan(node("server"), bare("ifupdown", "server")).changes.steps
+    shown = [line for step in steps for line in step.shown]
+    first_link = next(i for i, line in enumerate(shown) if line.startswith("+link"))
+    assert shown.index("+table inet culvert") < first_link
+    nothing = Node(HOSTS["server"], None, None, ())
+    assert plan(nothing, deployed("ifupdown", "server")).changes.removals[-1].shown == (
+        "-table inet culvert",
+    )
+
+
+def test_a_copy_that_somebody_saved_is_told_of() -> None:
+    state = deployed("ifupdown", "client")
+    (question,) = filtering.QUESTIONS
+    answer = f"{state.answers[question.name]}\nsaved in:\n/etc/nftables.conf"
+    found = plan(node("client"), replace(state, answers={**state.answers, question.name: answer}))
+    assert not found.changes
+    assert [line for line in found.warnings if line.startswith("/etc/nftables.conf has a copy")]
+
+
+def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
+    assert "on_link" in table(node("server"))
+    assert "on_link" not in table(node("client"), "client")

@@ -91,7 +91,20 @@ class Shell:
         *("ip", "ln", "lsns", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter"),
         *("ping", "radvd", "readlink", "rm", "rmdir", "sed", "seq", "sleep", "sort"),
         *("ss", "sync", "systemctl", "tail", "tar", "tr", "ufw", "curl", "iptables", "ip6tables"),
-        *("cmp", "cut", "env", "flock", "head", "ls", "stat", "sysctl", "tee", "timeout", "wc"),
+        *(
+            "cmp",
+            "cut",
+            "env",
+            "flock",
+            "head",
+            "ls",
+            "mkfifo",
+            "stat",
+            "sysctl",
+            "tee",
+            "timeout",
+            "wc",
+        ),
         *("iptables-save", "ip6tables-save", "iptables-nft-save", "ip6tables-nft-save"),
     )
 
@@ -105,6 +118,7 @@ class Shell:
         for name in self.PROGRAMS:
             self._write(name, "exit 0")
         self._write(MARK, f"echo >>{self.mark}")
+        self._write("unshare", "echo 'table inet culvert {'")
         self._write("mktemp", f"echo {folder}/scratch")
         self._write("base64", 'exec /usr/bin/base64 "$@"')
         self._write(
@@ -123,6 +137,8 @@ class Shell:
         assert here != script and not re.search(r"s?bin:", here), "real programs are in reach"
         here = here.replace("root= begun", f"root={self.root} begun")
         here = here.replace(' >"/proc/sys/$1"; }', " >/dev/null; }")
+        # Culvert's own programs on a host.
+        here = re.sub(r"^/\S+", "cat", here, flags=re.MULTILINE)
         here = here.replace("/run/culvert", f"{self.folder}/culvert")
         syntax = subprocess.run(["sh", "-n"], input=here.encode(), capture_output=True, check=False)
         assert syntax.returncode == 0, syntax.stderr
@@ -255,10 +271,18 @@ HOSTS_ANSWERING = [
 
 def answered(manager: str, role: str, when: str) -> dict[str, str]:
     state = {"bare": bare, "deployed": deployed}[when](manager, role)
-    told = answers.sections(ANSWER.format(files=""))
+    told = dict.fromkeys(answers.sections(ANSWER), "")
     told = {name: said for name, said in told.items() if not name.startswith("answer of ")}
     del told["end"]
     return {**told, **answers.of(state)}
+
+
+# Of a host with a firewall: whatever is said there of that.
+FIREWALL = {
+    name: said
+    for name, said in answers.sections(ANSWER.format(files="")).items()
+    if name == "ruleset" or name.endswith((" tables", " tables of nft"))
+}
 
 
 @pytest.mark.parametrize("manager", managers.NAMES)
@@ -279,7 +303,7 @@ def test_a_good_answer_is_understood(manager: str, role: str, when: str) -> None
 def mutated(draw: st.DrawFn) -> tuple[Node, str]:
     """A host that answers with something else in one place, and what it is to carry."""
     manager, role, when = draw(st.sampled_from(HOSTS_ANSWERING))
-    told = answered(manager, role, when)
+    told = answered(manager, role, when) | (FIREWALL if draw(st.booleans()) else {})
     name = draw(st.sampled_from([*told]))
     text = draw(TEXTS.filter(lambda each: each.isascii() or each.isprintable()))
     said = told[name]

@@ -45,7 +45,7 @@ def exposed(node: Node, state: HostState) -> list[Listener]:
 
 
 def _is_reached(listener: Listener, end: End, state: HostState) -> bool:
-    if listener.address not in {_ANY, end.address}:
+    if listener.address not in {_ANY, end.address} or not _is_let_in(listener, end):
         return False
     from_somebody = Flow(
         "input",
@@ -56,6 +56,14 @@ def _is_reached(listener: Listener, end: End, state: HostState) -> bool:
         port=listener.port,
     )
     return state.ruleset.may_pass(from_somebody)
+
+
+def _is_let_in(listener: Listener, end: End) -> bool:
+    """By Culvert's own table."""
+    return not end.tunnel.is_closed or any(
+        each.protocol == listener.protocol and each.first <= listener.port <= each.last
+        for each in end.tunnel.allow
+    )
 
 
 def _name(listener: Listener) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from netaddr import IPAddress
 
+from tasks.declared.model import Allowed
 from tasks.host import answer, iptables_listing, nft_listing
 from tasks.host.ruleset import NFT, Ruleset
 from tasks.host.state import HostState, Listener, Route
@@ -135,6 +136,14 @@ def test_what_the_host_filters_is_not_told(ruleset: Ruleset, reached: str) -> No
     state = before(SSHD, POSTGRES, WIREGUARD, ruleset=ruleset)
     letters = {SSHD: "S", POSTGRES: "P", WIREGUARD: "W"}
     assert {letters[each] for each in exposed(node("client"), state)} == {*reached}
+
+
+def test_what_a_closed_tunnel_lets_in_is_told() -> None:
+    (end,) = node("client").ends
+    allowed = (Allowed("tcp", 20, 25), Allowed("udp", 5432, 5432))
+    closed = replace(end, tunnel=replace(end.tunnel, is_closed=True, allow=allowed))
+    state = before(SSHD, POSTGRES, WIREGUARD)
+    assert exposed(replace(node("client"), ends=(closed,)), state) == [SSHD]
 
 
 def test_who_listens_on_ipv6_is_read() -> None:

@@ -251,7 +251,7 @@ def _stage(change: FileChange) -> Iterable[str]:
     content = base64.b64encode(change.after.text.encode()).decode()
     yield f"step={shlex.quote(f'writing {change.path}')}"
     yield f"folder $root{PurePosixPath(change.path).parent}"
-    # Nobody else's to read while it waits, whatever it is to be in the end.
+    # Nobody else's to read until it has its mode.
     yield f"(umask 077; echo {content} | base64 -d >{change.staged})"
     yield f"chmod {change.after.mode:04o} {change.staged}"
     # Also finds a disk that is full only when the data gets there.

@@ -1,4 +1,4 @@
-"""What README, CONTRIBUTING, SECURITY and docs/ say, as far as the code and they themselves can tell."""
+"""What the pages at the top and in docs/ say, as far as the code and they themselves can tell."""
 
 import ast
 import re

@@ -19,6 +19,7 @@ from tasks import parts
 from tasks.declared import declaration
 from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Node
+from tasks.declared.written import WrittenLan, WrittenServer, WrittenTunnel
 from tasks.host import answer, changes
 from tasks.host.state import HostState, UnreadableStateError
 from tasks.parts import managers
@@ -61,6 +62,7 @@ INVENTORY: dict[str, dict[str, Any]] = {
             **ROUTED[SERVER]["tunnel_server"],
             "local_ipv4": "198.51.100.10",
             "on_link": True,
+            "between_tunnels": "groups",
             "external_interface": "eth0",
             "probe_address": "2001:db8:ffff::8888",
             "manager": "ifupdown",
@@ -75,6 +77,9 @@ INVENTORY: dict[str, dict[str, Any]] = {
             "mtu": 1480,
             "ttl": 255,
             "default_route": True,
+            "group": "office",
+            "inbound": "established",
+            "allow": ["tcp/22"],
             "lan": {**LAN, "advertise": True},
             "manager": "ifupdown",
         }
@@ -82,45 +87,34 @@ INVENTORY: dict[str, dict[str, Any]] = {
 }
 
 
-class Shell:
-    """A shell whose programs do nothing, but for one that leaves a mark and those of files."""
+# What scripts start on a host. Nothing else is in reach of what is run here.
+PROGRAMS = (
+    *("awk", "base64", "cat", "chmod", "cmp", "cp", "cut", "df", "env", "find", "flock", "grep"),
+    *("head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables", "ip6tables-nft-save"),
+    *("ip6tables-save", "iptables", "iptables-nft-save", "iptables-save", "ln", "ls", "lsns"),
+    *("mkfifo", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter", "ping", "radvd"),
+    *("readlink", "rm", "rmdir", "sed", "seq", "sleep", "sort", "ss", "stat", "sync", "systemctl"),
+    *("tail", "tar", "tee", "timeout", "tr", "ufw", "wc"),
+)
 
-    # No others are in reach of what is run here.
-    PROGRAMS = (
-        *("awk", "cat", "chmod", "cp", "df", "find", "grep", "id", "ifdown", "ifquery", "ifup"),
-        *("ip", "ln", "lsns", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter"),
-        *("ping", "radvd", "readlink", "rm", "rmdir", "sed", "seq", "sleep", "sort"),
-        *("ss", "sync", "systemctl", "tail", "tar", "tr", "ufw", "curl", "iptables", "ip6tables"),
-        *(
-            "cmp",
-            "cut",
-            "env",
-            "flock",
-            "head",
-            "ls",
-            "mkfifo",
-            "stat",
-            "sysctl",
-            "tee",
-            "timeout",
-            "wc",
-        ),
-        *("iptables-save", "ip6tables-save", "iptables-nft-save", "ip6tables-nft-save"),
-    )
+
+class Shell:
+    """A shell whose programs do nothing, but for one that leaves a mark and those that it needs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs = folder / "programs"
         self.root = folder / "root"
         self.mark = folder / "mark"
-        for each in (self.programs, self.root, folder / "scratch"):
-            each.mkdir()
-        for name in self.PROGRAMS:
-            self._write(name, "exit 0")
+        for inner in (self.programs, self.root, folder / "scratch"):
+            inner.mkdir()
+        # A process for each would take its time.
+        self.functions = "".join(f"{each}() {{ :; }}\n" for each in PROGRAMS if "-" not in each)
+        for each in PROGRAMS:
+            self._write(each, ":")
         self._write(MARK, f"echo >>{self.mark}")
         self._write("unshare", "echo 'table inet culvert {'")
         self._write("mktemp", f"echo {folder}/scratch")
-        self._write("base64", 'exec /usr/bin/base64 "$@"')
         self._write(
             "mkdir",
             f'for path; do :; done; case "$path" in {folder}/*) exec /bin/mkdir "$@" ;; esac',
@@ -139,9 +133,7 @@ class Shell:
         here = here.replace(' >"/proc/sys/$1"; }', " >/dev/null; }")
         # Culvert's own programs on a host.
         here = re.sub(r"^/\S+", "cat", here, flags=re.MULTILINE)
-        here = here.replace("/run/culvert", f"{self.folder}/culvert")
-        syntax = subprocess.run(["sh", "-n"], input=here.encode(), capture_output=True, check=False)
-        assert syntax.returncode == 0, syntax.stderr
+        here = self.functions + here.replace("/run/culvert", f"{self.folder}/culvert")
         done = subprocess.run(
             ["/bin/sh", "-s"],
             input=here.encode(),
@@ -152,7 +144,9 @@ class Shell:
             check=False,
         )
         assert not self.mark.exists(), f"{done.stderr!r} of:\n{here}"
-        missing = re.findall(r".*: not found", done.stderr.decode(errors="replace"))
+        said = done.stderr.decode(errors="replace")
+        assert "yntax error" not in said, said
+        missing = re.findall(r".*: not found", said)
         assert not missing, f"no stub of these stands in PROGRAMS: {missing}"
         return done.returncode
 
@@ -379,3 +373,11 @@ def test_what_is_printed_stays_readable() -> None:
     assert terminal.line("Größe → 日本: ok") == "Größe → 日本: ok"
     assert terminal.line("a\tb\x1b[2J\u202e\n") == "a\\tb\\x1b[2J\\u202e\\n"
     assert terminal.coloured("\x1b[31mred\x1b[0m \x1b[8m") == "\x1b[31mred\x1b[0m \\x1b[8m"
+
+
+def test_no_key_is_left_out() -> None:
+    server, tunnel = INVENTORY[SERVER]["tunnel_server"], INVENTORY[CLIENT]["tunnel"]
+    addresses = {"server_ipv6", "client_ipv6"}
+    assert server.keys() == WrittenServer.model_fields.keys()
+    assert tunnel.keys() | addresses == WrittenTunnel.model_fields.keys()
+    assert tunnel["lan"].keys() == WrittenLan.model_fields.keys()

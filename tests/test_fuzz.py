@@ -82,7 +82,8 @@ INVENTORY: dict[str, dict[str, Any]] = {
             "allow": ["tcp/22"],
             "lan": {**LAN, "advertise": True},
             "manager": "ifupdown",
-        }
+        },
+        "firewall": "open",
     },
 }
 

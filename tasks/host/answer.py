@@ -31,6 +31,7 @@ _UNEXPECTED = (
     AttributeError,
     EOFError,
     LookupError,
+    OverflowError,
     RecursionError,
     TypeError,
     ValueError,

@@ -150,6 +150,6 @@ def among(request: pytest.FixtureRequest, labs: Labs, lab: Lab, tmp_path: Path) 
     """Two clients of one server, deployed."""
     del lab
     found: Neighbours = request.param
-    done = labs.deployed(f"neighbours of {found.server}", found.hosts(), tmp_path)
+    done = labs.deployed(f"neighbours-of-{found.server}", found.hosts(), tmp_path)
     assert done.status == 0, done.output
     return found

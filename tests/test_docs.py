@@ -1,4 +1,4 @@
-"""What README, CONTRIBUTING and docs/ say, as far as the code and they themselves can tell."""
+"""What the pages at the top and in docs/ say, as far as the code and they themselves can tell."""
 
 import ast
 import re
@@ -17,7 +17,8 @@ from tests.runs import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 README = REPOSITORY / "README.md"
-PAGES = (README, REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
+AT_THE_TOP = (README, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "SECURITY.md")
+PAGES = (*AT_THE_TOP, *sorted(DOCS.glob("*.md")))
 
 README_LINES_MAX = 200
 # Shorter ones, "A run brings it back.", may stand twice.

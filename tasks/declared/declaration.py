@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.declared import conflicts, prefixes
 from tasks.declared.entries import Entries
-from tasks.declared.mistakes import Mistakes
+from tasks.declared.mistakes import Mistakes, short
 from tasks.declared.model import Broker, Node, ends
 
 
@@ -19,6 +19,13 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
     `managers` are the names accepted for `manager`. Raises DeclarationError with every mistake.
     """
     mistakes = Mistakes()
+    for host in inventory:
+        if not host.isprintable():
+            mistakes.say(
+                f"the host name {short(repr(host))} holds what can't be printed, such as the end "
+                "of a line: it stands in files and in what is said of the host"
+            )
+    mistakes.stop()
     entries = Entries(inventory, tuple(managers), mistakes)
     conflicts.find(entries, mistakes)
     prefixes.find(entries, mistakes)

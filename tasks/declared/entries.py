@@ -279,31 +279,35 @@ class Entries:
         if not isinstance(data, Mapping):
             self.mistakes.add(host, field, data, f"expected a mapping with {_keys(model)}")
             return None
+        unknown = [key for key in data if key not in model.model_fields]
         try:
-            return model.model_validate(dict(data))
+            found = model.model_validate({k: v for k, v in data.items() if k not in unknown})
         except ValidationError as error:
-            for found in error.errors():
-                self._explain(host, field, model, found)
-        return None
+            found = None
+            for each in error.errors():
+                self._explain(host, field, model, each)
+        for key in unknown:
+            self._explain_key(host, field, model, key)
+        return None if unknown else found
 
     def _explain(
         self, host: str, field: str, model: type[Written], found: Mapping[str, Any]
     ) -> None:
         key, *index = found["loc"]
-        if key not in model.model_fields:
-            close = difflib.get_close_matches(str(key), model.model_fields, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            shown = key if str(key).isidentifier() else short(repr(key))
-            self.mistakes.say(
-                f"{host}: {field}.{shown} is not a known key: {hint}accepted are {_keys(model)}"
-            )
-            return
         description = model.model_fields[key].description
         if found["type"] == "missing":
             self.mistakes.say(f"{host}: {field}.{key} is missing: expected {description}")
         else:
             place = f"{field}.{key}{''.join(f'[{i}]' for i in index)}"
             self.mistakes.add(host, place, found["input"], f"expected {description}")
+
+    def _explain_key(self, host: str, field: str, model: type[Written], key: object) -> None:
+        close = difflib.get_close_matches(str(key), model.model_fields, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        shown = key if str(key).isidentifier() else short(repr(key))
+        self.mistakes.say(
+            f"{host}: {field}.{shown} is not a known key: {hint}accepted are {_keys(model)}"
+        )
 
 
 def mappings(field: str, data: object) -> Iterator[tuple[str, object]]:

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from netaddr import IPAddress
+from netaddr import AddrFormatError, IPAddress, IPNetwork
 
 from tasks.host import asking, iptables_listing, nft_listing, rules, ruleset
 from tasks.host.ruleset import LEGACY, NFT, Ruleset
@@ -18,10 +18,24 @@ from tasks.host.state import (
     HostState,
     Line,
     Link,
+    Listener,
     Room,
     Route,
     Unit,
     UnreadableStateError,
+)
+
+# What reading an answer of another form may end in, however little it resembles one.
+_UNEXPECTED = (
+    AddrFormatError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    tarfile.TarError,
 )
 
 
@@ -47,15 +61,16 @@ def parse(output: str) -> HostState:
             rules=rules.parse(sections["rules"]),
             ipv4_rules=rules.parse(sections["ipv4-rules"]),
             proxies=frozenset(
-                (IPAddress(entry["dst"]), entry["dev"])
+                (IPAddress(entry["dst"]), _device(entry["dev"]))
                 for entry in _json_documents(sections["proxies"])
             ),
-            ipv4_devices={destination: route["dev"] for destination, route in outer.items()},
+            ipv4_devices={dst: _device(route["dev"]) for dst, route in outer.items()},
             ipv4_tables={
-                destination: route["table"]
+                destination: str(route["table"])
                 for destination, route in outer.items()
                 if "table" in route
             },
+            listeners=tuple(_listeners(sections["listeners"])),
             ruleset=_ruleset(sections),
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
@@ -76,7 +91,7 @@ def parse(output: str) -> HostState:
             warnings=tuple(sections["warnings"].splitlines()),
             lines=tuple(_lines(sections["lines"])),
         )
-    except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+    except _UNEXPECTED as error:
         raise UnreadableStateError(f"an answer has an unexpected form: {error}") from error
 
 
@@ -123,16 +138,33 @@ def _link(entry: Mapping[str, Any]) -> Link:
     kind = info.get("info_kind")
     tunnel = info.get("info_data", {}) if kind == "sit" else {}
     return Link(
-        name=entry["ifname"],
+        name=_device(entry["ifname"]),
         kind=kind,
         is_up="UP" in entry["flags"],
-        mtu=entry["mtu"],
-        addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", ())),
+        mtu=int(entry["mtu"]),
+        addresses=tuple(
+            _network(f"{a['local']}/{a['prefixlen']}") for a in entry.get("addr_info", ())
+        ),
         local=_endpoint(tunnel.get("local")),
         remote=_endpoint(tunnel.get("remote")),
-        ttl=tunnel.get("ttl", 0),
+        ttl=int(tunnel.get("ttl", 0)),
         is_advertised_to=any("mngtmpaddr" in a for a in entry.get("addr_info", ())),
     )
+
+
+def _device(name: object) -> str:
+    """The name of an interface, as the kernel lets one be called (dev_valid_name)."""
+    if not isinstance(name, str) or not name or "/" in name or any(map(str.isspace, name)):
+        raise ValueError(f"{name!r} is no name of an interface")
+    return name
+
+
+def _network(text: object) -> str:
+    """A prefix, or an address, as it is written."""
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no prefix")
+    IPNetwork(text)
+    return text
 
 
 def _endpoint(value: str | None) -> IPAddress | None:
@@ -164,14 +196,14 @@ def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
             yield (
-                entry.get("table", MAIN),
+                str(entry.get("table", MAIN)),
                 Route(
-                    destination=entry["dst"],
-                    gateway=hop.get("gateway"),
-                    device=hop.get("dev", ""),
-                    protocol=entry.get("protocol", protocol),
-                    metric=entry.get("metric", 0),
-                    type=entry.get("type", "unicast"),
+                    destination=dst if (dst := entry["dst"]) == "default" else _network(dst),
+                    gateway=_network(via) if (via := hop.get("gateway")) else None,
+                    device=_device(hop["dev"]) if "dev" in hop else "",
+                    protocol=str(entry.get("protocol", protocol)),
+                    metric=int(entry.get("metric", 0)),
+                    type=str(entry.get("type", "unicast")),
                 ),
             )
 
@@ -185,6 +217,38 @@ def _outer_routes(text: str) -> dict[IPAddress, Any]:
     return found
 
 
+def _listeners(text: str) -> Iterable[Listener]:
+    """Of IPv6 alone, and not of those that listen on one interface only."""
+    found: dict[Listener, None] = {}
+    for line in text.splitlines():
+        words = line.split(maxsplit=6)
+        if re.match(r"\w+ +\d+: ", line):
+            protocol, _, local, _, state, *_ = words
+            # TCP_LISTEN, TCP_CLOSE.
+            if state == {"tcp": "0A", "udp": "07"}[protocol]:
+                address, _, port = local.partition(":")
+                found[Listener(protocol, _of_proc(address), int(port, 16))] = None
+        elif len(words) > 4:
+            protocol, (address, _, port) = words[0], words[4].rpartition(":")
+            if address == "*" or (address.startswith("[") and address.endswith("]")):
+                held = IPAddress("::" if address == "*" else address.strip("[]"))
+                found[Listener(protocol, held, int(port), _program(words[6:]))] = None
+    return found
+
+
+def _of_proc(text: str) -> IPAddress:
+    """An address as /proc has it: four words, each in the order of a little-endian host's bytes."""
+    parts = (bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, 32, 8))
+    return IPAddress(int.from_bytes(b"".join(parts)), 6)
+
+
+def _program(words: list[str]) -> str:
+    """Who holds a socket: systemd holds many of others, and is named where nobody else does."""
+    names = re.findall(r'\("(.*?)",pid=', " ".join(words))
+    others = [name for name in names if name != "systemd"]
+    return next(iter([*others, *names]), "")
+
+
 def _ruleset(sections: Mapping[str, str]) -> Ruleset:
     form, _, listing = sections["ruleset"].partition("\n")
     told = [
@@ -196,8 +260,20 @@ def _ruleset(sections: Mapping[str, str]) -> Ruleset:
 
 
 def _sysctls(text: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {path.removeprefix("/proc/sys/"): value for path, _, value in pairs}
+    pairs = (line.removeprefix("/proc/sys/").partition(":") for line in text.splitlines())
+    return {_setting(path): value for path, _, value in pairs}
+
+
+def _setting(path: str) -> str:
+    """Of IPv6, and one of those that are asked for: of an interface, a neighbour, or all."""
+    match path.split("/"):
+        case ["net", "ipv6", "conf" | "neigh", name, _]:
+            _device(name)
+        case ["net", "ipv6", "icmp", _]:
+            pass
+        case _:
+            raise ValueError(f"{path!r} is no setting that was asked for")
+    return path
 
 
 def _sysctl_files(paths: str, lines: str) -> dict[str, tuple[Line, ...]]:

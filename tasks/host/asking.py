@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from netaddr import IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
-from tasks.host.state import FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
+from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
 
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
@@ -55,6 +55,13 @@ section proxies; ip -6 -json neighbour show proxy
 section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
 @REMOTES@
 END
+section listeners
+# Who listens, and by which program; without iproute2's `ss`, without that.
+if has ss; then
+    ss -H -tulnp 2>/dev/null
+else
+    for protocol in tcp udp; do sed "s/^/$protocol /" /proc/net/${protocol}6 2>/dev/null; done
+fi
 section ruleset
 if has nft; then
     # Sets may be very large: without them, where all is more than people write.
@@ -193,7 +200,7 @@ def _outer(node: Node) -> Iterable[str]:
 def _telling(node: Node) -> Iterable[str]:
     """Patterns of lines that may be about one of these tunnels: IPv6 addresses have two colons."""
     if node.ends:
-        yield from ("proxy_ndp", ":.*:")
+        yield from ("proxy_ndp", ":.*:", FALLBACK, "^autoconnect=")
         yield from (end.interface for end in node.ends)
     else:
         # None: without a pattern, grep would take the first place for one.

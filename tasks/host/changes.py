@@ -5,6 +5,7 @@ import difflib
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import PurePosixPath
 
 from tasks.host.state import FOLDER, OWNED, WARNINGS, File, HostState, sysctl_key
@@ -21,8 +22,9 @@ class FileChange:
     def diff(self, host: str) -> str:
         """A unified diff with `host:/path` in its headers, and the mode where that changes."""
         lines = difflib.unified_diff(
-            self.before.text.splitlines(keepends=True) if self.before else [],
-            self.after.text.splitlines(keepends=True) if self.after else [],
+            # Not splitlines(), for which a line has more ends than for those who read the file.
+            [*StringIO(self.before.text)] if self.before else [],
+            [*StringIO(self.after.text)] if self.after else [],
             fromfile=f"{host}:{self.path}" if self.before else "/dev/null",
             tofile=f"{host}:{self.path}" if self.after else "/dev/null",
             n=3,
@@ -165,7 +167,7 @@ def sysctl_lines(path: str, after: str, state: HostState) -> Iterable[str]:
 
 def sysctl_command(path: str, value: str) -> str:
     """What writes a setting: a function of the script."""
-    return f"sysctl {path} {value}"
+    return f"sysctl {shlex.quote(path)} {shlex.quote(value)}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -174,8 +176,8 @@ def _count(number: int, noun: str) -> str:
 
 # One function, called on the last line: of a script that is cut off on its way nothing runs, and
 # no command in it reads the rest of the script from standard input.
-# Folder names and file names of Culvert hold no spaces, so $staged may be split at them; a host's
-# own file whose name is part of one is refused where it holds any.
+# Names of folders and files of Culvert hold nothing that means something to a shell, so $staged may
+# be split at spaces; what is called like one of them, and holds any, has its host refused.
 _PROLOGUE = r"""main() {
 set -eu
 umask 022
@@ -249,7 +251,8 @@ def _stage(change: FileChange) -> Iterable[str]:
     content = base64.b64encode(change.after.text.encode()).decode()
     yield f"step={shlex.quote(f'writing {change.path}')}"
     yield f"folder $root{PurePosixPath(change.path).parent}"
-    yield f"echo {content} | base64 -d >{change.staged}"
+    # Nobody else's to read until it has its mode.
+    yield f"(umask 077; echo {content} | base64 -d >{change.staged})"
     yield f"chmod {change.after.mode:04o} {change.staged}"
     # Also finds a disk that is full only when the data gets there.
     yield f"sync {change.staged}"

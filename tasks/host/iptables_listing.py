@@ -24,7 +24,7 @@ from tasks.host.ruleset import (
 _HOOKS = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 # Modules whose every option is read, or that say nothing by themselves.
 _UNDERSTOOD = {"comment", "conntrack", "state", "addrtype", "pkttype", "iprange"}
-_UNDERSTOOD |= {"tcp", "udp", "icmp", "icmp6", "icmpv6", "sctp"}
+_UNDERSTOOD |= {"multiport", "tcp", "udp", "icmp", "icmp6", "icmpv6", "sctp"}
 _ACCEPTING = {"ACCEPT", "QUEUE", "NFQUEUE", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "TPROXY"}
 _ACCEPTING |= {"NETMAP"}
 _VERDICTS = {**dict.fromkeys(_ACCEPTING, "accept"), "DROP": "drop", "REJECT": "drop"}
@@ -117,6 +117,9 @@ def _options(words: list[str]) -> Iterator[tuple[str, list[str], bool]]:
 # Those whose value may begin with a dash.
 _OF_TEXT = {"--comment", "--string", "--hex-string"}
 
+# What `--syn` is: the first packet of a connection.
+_OF_NEW = ["FIN,SYN,RST,ACK", "SYN"]
+
 
 def _condition(option: str, values: list[str], family: str) -> Condition | None:
     """What an option asks of a packet; None where that is nothing."""
@@ -133,6 +136,12 @@ def _condition(option: str, values: list[str], family: str) -> Condition | None:
         return only("came in" if option == "-i" else "goes out", [pattern])
     if option == "-p":
         return None if values[0] in {"all", "0"} else only("protocol", [protocol_number(values[0])])
+    if option in {"--dport", "--dports"}:
+        pairs = (each.partition(":") for each in values[0].split(","))
+        found = [(int(first), int(last or first)) for first, _, last in pairs]
+        return Condition(("port",), ((Ranges.of(0, found),),))
+    if option == "--tcp-flags" and values == _OF_NEW:
+        return only("protocol", [protocol_number("tcp")])
     if option == "-m":
         return None if values[0] in _UNDERSTOOD else UNKNOWN
     if option == "--ctstate":

@@ -52,6 +52,9 @@ _PAYLOAD = {
     ("ip6", "daddr"): "destination of IPv6",
     ("ip6", "nexthdr"): "protocol of IPv6",
     ("ip6", "version"): "version",
+    ("tcp", "dport"): "port",
+    ("udp", "dport"): "port",
+    ("th", "dport"): "port",
 }
 _VERSIONS = {"ipv4": "4", "ipv6": "6", "ip": "4", "ip6": "6"}
 _WITH_PORTS = ("6", "17", "33", "132", "136")
@@ -285,6 +288,8 @@ def _one(key: str, element: object) -> Ranges | Names | None:
     name, _, version = key.partition(" of IPv")
     if name in {"source", "destination"}:
         return _range(element, int(version))
+    if name == "port":
+        return _ports(element)
     if isinstance(element, dict) and "range" in element and name == "protocol":
         first, last = element["range"]
         is_told = isinstance(first, int) and isinstance(last, int)
@@ -314,6 +319,13 @@ def _range(element: object, version: int) -> Ranges | None:
     else:
         return None
     return Ranges.of(version, [pair])
+
+
+def _ports(element: Any) -> Ranges | None:
+    is_range = isinstance(element, dict) and "range" in element
+    first, last = element["range"] if is_range else (element, element)
+    is_told = isinstance(first, int) and isinstance(last, int)
+    return Ranges.of(0, [(first, last)]) if is_told else None
 
 
 def _plain(element: Any) -> Any:

@@ -64,12 +64,19 @@ class Rule:
     def goes_to(self) -> int | None:
         """The priority of the rule to go on with."""
         target = self._after("goto")
-        return int(target) if target is not None else None
+        # Or `none`, where there is no such rule.
+        return int(target) if target is not None and target.isdecimal() else None
 
     @property
     def suppressed(self) -> int:
         """The length of prefix up to which it takes a route for none."""
         return int(self._after("suppress_prefixlength") or -1)
+
+    def check(self) -> None:
+        """Raise AddrFormatError or ValueError where a word is none of a rule's."""
+        for word in ("from", "to"):
+            _is_in(_ANY, self._after(word))
+        _ = self.suppressed
 
     @cached_property
     def _words(self) -> list[str]:
@@ -81,14 +88,20 @@ class Rule:
         return self._words[self._words.index(word) + 1]
 
 
+_ANY = IPAddress("::")
+
+
 def _is_in(address: IPAddress, prefix: str | None) -> bool:
     return prefix in {None, "all"} or address in IPNetwork(prefix)
 
 
 def parse(text: str) -> tuple[Rule, ...]:
-    """The rules that `ip rule` prints, in their order."""
-    found = re.findall(r"^(\d+):\s+(.*\S)", text, re.MULTILINE)
-    return tuple(Rule(int(priority), words) for priority, words in found)
+    """The rules that `ip rule` prints, in their order. Raises AddrFormatError and ValueError."""
+    lines = re.findall(r"^(\d+):\s+(.*\S)", text, re.MULTILINE)
+    found = tuple(Rule(int(priority), words) for priority, words in lines)
+    for rule in found:
+        rule.check()
+    return found
 
 
 def met(packet: Packet, rules: Iterable[Rule]) -> Iterator[Rule]:

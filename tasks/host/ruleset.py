@@ -64,7 +64,7 @@ class Flow:
     """Packets that must pass, new to connection tracking.
 
     `protocol` None: a TCP, UDP or ICMPv6 packet of which nothing more is known. An interface that
-    isn't known is empty.
+    isn't known is empty. `port` is where a TCP or UDP packet is to.
     """
 
     hook: str
@@ -73,6 +73,7 @@ class Flow:
     came_in: str = ""
     goes_out: str = ""
     protocol: int | None = None
+    port: int | None = None
 
     @property
     def version(self) -> int:
@@ -94,7 +95,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Addresses of one version, in order and merged."""
+    """Addresses of one version, in order and merged; ports, where that is 0."""
 
     version: int
     firsts: tuple[int, ...]
@@ -123,6 +124,10 @@ class Ranges:
             return False
         inside = self.firsts[place - 1] <= network.first and network.last <= self.lasts[place - 1]
         return True if inside else None
+
+    def has(self, number: int) -> bool:
+        place = bisect_right(self.firsts, number)
+        return place > 0 and number <= self.lasts[place - 1]
 
 
 @dataclass(frozen=True)
@@ -246,6 +251,17 @@ class Ruleset:
             self._known[flow] = tuple(self._drops(flow))
         return self._known[flow]
 
+    def may_pass(self, flow: Flow) -> bool:
+        """Whether some packets of a flow pass, by rules that can't be judged, too.
+
+        Where the question is who is kept out, what accepts by them is no comfort.
+        """
+        return not any(
+            _Walk(self, flow, chain, flow.protocol or 0, is_generous=True).drop()
+            for hook in _HOOKS[flow.hook]
+            for chain in self._chains.get((hook, flow.version), ())
+        )
+
     def without(self, is_left_out: Callable[[Rule], bool]) -> "Ruleset":
         """The same host, but for some of its rules."""
         out = frozenset(id(rule) for rule in self.all_rules() if is_left_out(rule))
@@ -351,6 +367,8 @@ class _Walk:
     flow: Flow
     chain: Chain
     protocol: int
+    # Whether a rule that can't be judged accepts, where it accepts at all.
+    is_generous: bool = False
 
     def drop(self) -> Drop | None:
         """How it ends here; None where it passes."""
@@ -368,7 +386,8 @@ class _Walk:
             return "return", None
         place = (self.chain.backend, self.chain.family, self.chain.table)
         for rule in self.ruleset.rules.get((place, chain), ()):
-            if not all(map(self._is_met, rule.conditions)):
+            is_met = _all(map(self._holds, rule.conditions))
+            if is_met is False or (is_met is None and not self.is_generous):
                 continue
             verdict = next(
                 (
@@ -380,17 +399,17 @@ class _Walk:
             )
             if verdict is None:
                 continue
-            if verdict.kind in {"accept", "drop"}:
-                return verdict.kind, rule
-            if verdict.kind == "return":
-                return "return", None
-            ended, by = self._through(verdict.target, depth + 1)
+            ended: str = verdict.kind
+            by: Rule | None = rule
+            if verdict.kind in {"jump", "goto"}:
+                ended, by = self._through(verdict.target, depth + 1)
+            if is_met is None and ended != "accept":
+                continue
+            if verdict.kind in {"accept", "drop", "return"}:
+                return ended, by if ended != "return" else None
             if ended != "return" or verdict.kind == "goto":
                 return ended, by
         return "return", None
-
-    def _is_met(self, condition: Condition) -> bool:
-        return self._holds(condition) is True
 
     def _holds(self, condition: Condition) -> Truth:
         if condition.values is None:
@@ -419,6 +438,10 @@ class _Walk:
         if values is None:
             return None
         name = key.partition(" of ")[0]
+        if name == "port":
+            if self.flow.port is None or not isinstance(values, Ranges):
+                return None
+            return values.has(self.flow.port)
         if isinstance(values, Ranges):
             networks = {"source": self.flow.source, "destination": self.flow.destination}
             return values.holds(networks[name]) if name in networks else None

@@ -19,6 +19,13 @@ WARNINGS = "/run/culvert-warnings"
 # Where people set up a tunnel by hand, whatever their network manager.
 PLACES = ("/etc/sysctl.conf", "/etc/rc.local")
 
+# The kernel's fallback device, which comes with its sit module: up, it takes protocol 41 from
+# anybody.
+FALLBACK = "sit0"
+
+# A path or the name of an interface that says nothing else to a shell, or to a file that names it.
+PLAIN = re.compile(r"[\w/.:@%+-]+")
+
 MAIN, LOCAL = "main", "local"
 SET_PROTOCOLS = ("boot", "static")
 """What a route has that a person or a network manager set."""
@@ -101,6 +108,19 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A TCP socket that listens on IPv6, or a UDP one that is connected to nobody.
+
+    `address` is `::` for all. `program` is empty where that isn't told, to others than root.
+    """
+
+    protocol: str
+    address: IPAddress
+    port: int
+    program: str = ""
+
+
+@dataclass(frozen=True)
 class Line:
     """A line of a file that Culvert didn't write, counted from 1."""
 
@@ -137,6 +157,8 @@ class HostState:
     # Device of the route to an IPv4 address, and its table where that isn't the main one.
     ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
     ipv4_tables: Mapping[IPAddress, str] = field(default_factory=dict)
+    # Who answers on IPv6.
+    listeners: tuple[Listener, ...] = ()
     # Netfilter's.
     ruleset: Ruleset = field(default_factory=Ruleset)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.

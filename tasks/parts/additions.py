@@ -4,6 +4,7 @@ Proxy entries, unreachable routes, addresses on networks behind a client: nothin
 tells whose they are, so a file remembers which are Culvert's.
 """
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ class Addition:
         return self._command("delete")
 
     def _command(self, verb: str) -> str:
-        kind, _, rest = self.line.partition(" ")
+        # A device may be called by anything that is no space.
+        kind, _, rest = " ".join(map(shlex.quote, self.line.split())).partition(" ")
         if kind == "proxy":
             # Adding one that is there returns 0: networkd may have been quicker.
             return f"ip -6 neighbour {verb} proxy {rest.removeprefix('entry ')}"

@@ -5,6 +5,7 @@ machines   names that lead to one machine, hosts that nothing is said of
 obstacles  what stands in the way on a host, found before anything changes there
 policy     rules that lead packets past the main table
 taken      what a host uses already, of all that a tunnel is to have
+exposure   what the IPv6 Internet reaches on a host as soon as that has a tunnel
 warnings   what stops nothing, and is better known
 plan       from what a host is to carry, and what it is now, to the changes between
 proof      what shows that packets flow

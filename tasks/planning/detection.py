@@ -1,7 +1,7 @@
 """Pure: where a host's Internet is, and which network manager holds that interface now."""
 
 from tasks.declared.model import Node
-from tasks.host.state import HostState
+from tasks.host.state import PLAIN, HostState
 from tasks.parts import managers
 from tasks.parts.part import Site
 from tasks.planning.obstacles import ObstacleError
@@ -10,6 +10,13 @@ from tasks.planning.obstacles import ObstacleError
 def find(node: Node, state: HostState) -> tuple[Site, str]:
     """The site of a node, and the evidence for it. Raises ObstacleError where there is none."""
     external = _external_interface(node, state)
+    if not PLAIN.fullmatch(external):
+        raise ObstacleError(
+            [
+                f"its external interface is called {external!r}, which no file or script could "
+                "name: rename it"
+            ]
+        )
     manager, evidence = _manager(node, external, state)
     return Site(node, external, manager), f"{manager} holds {external}: {evidence}"
 

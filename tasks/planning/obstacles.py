@@ -10,7 +10,7 @@ from tasks.declared.model import End, Node
 from tasks.host import rules
 from tasks.host.changes import Changes
 from tasks.host.rules import Packet
-from tasks.host.state import MAIN, HostState, Link
+from tasks.host.state import MAIN, PLAIN, HostState, Link
 from tasks.parts import additions
 from tasks.parts.managers import owned_interfaces
 
@@ -27,6 +27,16 @@ def of_user(state: HostState) -> Iterable[str]:
     """Whether the SSH user may change anything."""
     if state.uid != 0:
         yield f"the SSH user is not root (uid {state.uid}): add `--sudo`, or connect as root"
+
+
+def of_names(state: HostState) -> Iterable[str]:
+    """Files that are called like Culvert's, and that it can't have written."""
+    for path in (*state.files, *state.unreadable):
+        if not PLAIN.fullmatch(path):
+            yield (
+                f"{path!r} is called like a file of Culvert's, by which it takes what is its own "
+                "away, and isn't one: rename it"
+            )
 
 
 def of_programs(state: HostState) -> Iterable[str]:

@@ -37,6 +37,7 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     is `only_to_prove` what is there.
     """
     lost: tuple[str, ...] = ()
+    _stop(obstacles.of_names(state))
     if node.is_declared:
         _stop(obstacles.of_user(state))
         _stop(obstacles.of_programs(state))

@@ -1,14 +1,16 @@
 """Pure: what stops nothing, and is better known: said beside the plan."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
 from tasks.declared.model import End
 from tasks.declared.written import IPV6_MINIMUM_MTU
-from tasks.host.state import HostState, Link, sysctl_key
+from tasks.host.state import FALLBACK, HostState, Link, sysctl_key
 from tasks.parts import filtering, openings
+from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Site
-from tasks.planning import policy
+from tasks.planning import exposure, policy
 
 # What goes around each packet: an IPv4 header without options.
 _HEADER = 20
@@ -22,6 +24,8 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
     yield from policy.warnings(site, state)
     yield from filtering.warnings(state)
     yield from openings.warnings(site, state)
+    yield from _of_fallback(site, state)
+    yield from exposure.warnings(site, state)
 
 
 def _of_mtu(site: Site, state: HostState) -> Iterable[str]:
@@ -42,6 +46,33 @@ def _of_mtu(site: Site, state: HostState) -> Iterable[str]:
             f"{name} carries packets of {carried} bytes, so those over {fitting} don't fit through "
             f"the tunnel of {clients}: {way_out}"
         )
+
+
+def _of_fallback(site: Site, state: HostState) -> Iterable[str]:
+    """The kernel's sit0, which takes protocol 41 from anybody: up now, or after the next boot."""
+    if not site.ends:
+        return
+    link = state.links.get(FALLBACK)
+    if link is not None and link.is_up:
+        yield (
+            f"{FALLBACK} is up, so that it takes protocol 41 from anybody, and no tunnel needs it: "
+            f"run `ip link set {FALLBACK} down`"
+        )
+    yield from dict.fromkeys(
+        sentence for manager in MANAGERS for sentence in manager.raising_fallback(state)
+    )
+    for line in state.lines:
+        if _RAISES_FALLBACK.search(line.text) and not line.text.lstrip().startswith("#"):
+            yield (
+                f"{line.path}, line {line.number}, brings up {FALLBACK}, which takes protocol 41 "
+                f"from anybody: take `{line.text.strip()}` out"
+            )
+
+
+_RAISES_FALLBACK = re.compile(
+    rf"\bip\b.*\blink\s+set\s+(?:dev\s+)?{FALLBACK}\b.*\bup\b"
+    rf"|\bifconfig\s+{FALLBACK}\s.*\b(?:up|tunnel|add)\b|\bifup\b.*\s{FALLBACK}\b"
+)
 
 
 def _carrier(end: End, state: HostState) -> Link | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from pyinfra import logger
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
@@ -15,6 +16,7 @@ from tasks.declared import declaration, numbering
 from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Broker
 from tasks.parts import managers
+from tasks.running import connection, terminal
 from tasks.running.asked import ADDRESSES, refusals
 
 
@@ -25,12 +27,12 @@ def declared(inventory: Inventory) -> Broker:
             {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
         )
     except DeclarationError as error:
-        raise DeployError(str(error)) from error
+        raise DeployError(terminal.lines(str(error))) from error
 
 
 def addresses() -> None:
     """Print the plan of addresses, for which no host is needed."""
-    click.echo(numbering.table(declared(ctx_inventory.get())))
+    click.echo(terminal.lines(numbering.table(declared(ctx_inventory.get()))))
 
 
 def connecting() -> None:
@@ -47,6 +49,9 @@ def connecting() -> None:
         sys.exit(sentence)
     # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    terminal.guard(logger)
+    connection.check_keys_as_ssh_does()
+    connection.read_any_bytes()
     cli.input = answered(
         input, "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
     )

@@ -1,13 +1,18 @@
-"""pyinfra: what paramiko leaves undone on the connection to a host."""
+"""pyinfra: what it and paramiko leave undone on the connection to a host."""
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from paramiko import Channel, ChannelException
+from paramiko import Channel, ChannelException, MissingHostKeyPolicy, SSHException
+from paramiko.file import BufferedFile
 from pyinfra.api.host import Host
+from pyinfra.connectors import ssh, util
+from pyinfra.connectors.sshuserclient import client
+
+from tasks.running import terminal
 
 # How often, and how long after each other, a session is asked for.
 ATTEMPTS = 10
@@ -44,3 +49,58 @@ def _patient(open_channel: Callable[..., Channel]) -> Callable[..., Channel]:
         return open_channel(*arguments, **keywords)
 
     return opened
+
+
+def check_keys_as_ssh_does() -> None:
+    """Have `StrictHostKeyChecking` of ~/.ssh/config hold, where a host's data says nothing.
+
+    pyinfra has a default of its own, `accept-new`, that goes before it; here it comes after.
+    """
+    ssh.connector_data_meta["ssh_strict_host_key_checking"].default = None
+    chosen: Callable[[str | None], MissingHostKeyPolicy] = client.get_missing_host_key_policy
+
+    def policy(setting: str | None) -> MissingHostKeyPolicy:
+        return chosen(setting or "accept-new")
+
+    client.get_missing_host_key_policy = policy
+    vars(client)["input"] = _ask_of_key
+
+
+def _ask_of_key(question: str) -> str:
+    try:
+        return input(question)
+    except (EOFError, RuntimeError) as error:
+        raise SSHException(
+            "its host key is unknown, ~/.ssh/config says to ask, and nobody answers here: connect "
+            "to it once with `ssh`"
+        ) from error
+
+
+def read_any_bytes() -> None:
+    """Have lines that are no UTF-8 read all the same, and what pyinfra shows of any be harmless.
+
+    pyinfra would lose all that comes after such a line, and print a traceback.
+    """
+    read = util.read_buffer
+
+    def read_buffer(
+        name: str,
+        io: Iterable[str | bytes],
+        output_queue: Any,
+        print_output: bool = False,
+        print_func: Callable[[str], str] = str,
+    ) -> None:
+        def shown(line: str) -> str:
+            return print_func(terminal.line(line))
+
+        read(name, _decoded(io), output_queue, print_output, shown)
+
+    util.read_buffer = read_buffer
+
+
+def _decoded(io: Iterable[str | bytes]) -> Iterator[str]:
+    if isinstance(io, BufferedFile):
+        # Else paramiko decodes, and by no other way than the strict one.
+        vars(io)["_flags"] |= BufferedFile.FLAG_BINARY
+    for line in io:
+        yield line.decode(errors="replace") if isinstance(line, bytes) else line

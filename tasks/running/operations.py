@@ -43,7 +43,10 @@ def converge() -> Commands:
         survey().after[host.name] = after
         if after.changes:
             yield _failure(
-                ["all was applied, and this is not as it should be:", after.changes.diff()]
+                [
+                    "all was applied, and this is not as it should be:",
+                    *after.changes.diff().split("\n"),
+                ]
             )
 
 

@@ -23,7 +23,7 @@ from tasks.planning import machines
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
-from tasks.running import facts
+from tasks.running import facts, terminal
 from tasks.running.before import declared
 
 
@@ -94,6 +94,9 @@ def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: 
             found.plans[name] = plan(node, states[name], only_to_prove=only_to_prove)
         except ObstacleError as error:
             found.refusals[name] = error.sentences
+        except UnreadableStateError as error:
+            # A manager's own answer is read by who knows that manager.
+            found.refusals[name] = (str(error),)
 
 
 def _rehearse_all(found: Survey, state: State) -> None:
@@ -163,7 +166,7 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
         # Standard output is pyinfra's alone where it prints JSON there.
-        click.echo(found.changes.diff(), err="--json" in sys.argv)
+        click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)
 
 
 def say_absent(host: Host, node: Node) -> set[str]:
@@ -177,7 +180,7 @@ def say_absent(host: Host, node: Node) -> set[str]:
 
 def say(host: Host, text: str, color: str | None = None) -> None:
     """One line about a host, where pyinfra's own lines go."""
-    logger.info(f"{host.print_prefix}{click.style(text, color)}")
+    logger.info(f"{host.print_prefix}{click.style(terminal.line(text), color)}")
 
 
 def say_all(host: Host, lines: Iterable[str], color: str | None = None) -> None:

@@ -89,6 +89,9 @@ net:[4026531840]
 [{{"dst":"203.0.113.1","dev":"wg0","prefsrc":"192.0.2.1","flags":[],"uid":0}}]
 [{{"dst":"203.0.113.2","from":"198.51.100.10","dev":"wg0","table":"51820","flags":[],"uid":0}}]
 
+@@ culvert listeners
+tcp   LISTEN 0      128             [::]:22           [::]:*    users:(("sshd",pid=500,fd=3))
+
 @@ culvert ruleset
 whole
 {{"nftables": [{{"metainfo": {{"version": "1.0.6", "json_schema_version": 1}}}},
@@ -300,9 +303,24 @@ def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:
             parse(answer[:end])
 
 
-def test_garbage_is_an_error_for_people(answer: str) -> None:
+@pytest.mark.parametrize(
+    ("good", "garbage"),
+    [
+        ('"mtu":1500', '"mtv":1500'),
+        ('"mtu":1500', '"mtu":1e999'),
+        ('"ifname":"eth0"', '"ifname":"eth0 x"'),
+        ('"dst":"2001:db8:1::2/127"', '"dst":"$(x)"'),
+        ('[{"dst":"2001:db8:1::3"', '["dst"]\n[{"dst":"2001:db8:1::3"'),
+        ('"dst":"2001:db8:1::3"', '"dst":"x"'),
+        ("/proc/sys/net/ipv6/conf/eth0.7/proxy_ndp", "/proc/sys/x"),
+        ("from 2001:db8:1::/64 iif", "from x iif"),
+        ("@@ culvert proxies\n", f"@@ culvert proxies\n{'[' * 100_000}"),
+    ],
+)
+def test_garbage_is_an_error_for_people(answer: str, good: str, garbage: str) -> None:
+    assert good in answer
     with pytest.raises(UnreadableStateError, match="unexpected form"):
-        parse(answer.replace('"mtu":1500', '"mtv":1500'))
+        parse(answer.replace(good, garbage, 1))
 
 
 @pytest.mark.parametrize(

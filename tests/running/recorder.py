@@ -3,7 +3,8 @@
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
 `deployed` when a script changes it, unless its data has `breaks`; with `raises` there it answers
 nothing. Those whose data has the same `machine` are one. What the data has under `boots_with` is a
-sysctl that a file of the host's sets at boot.
+sysctl that a file of the host's sets at boot; under `says`, what a script prints that changes it or
+proves something.
 """
 
 import json
@@ -40,12 +41,13 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         if self.host.data.get("refuses") != kind:
             lines = ["@@ rehearsed: 0"]
     elif text.startswith("main()"):
-        kind, lines = "change", ["it broke"]
+        kind, lines = "change", [self.host.data.get("says", "it broke")]
         changed.add(self.host.name)
     elif "reach()" in text:
         kind = "verify"
         failing = self.host.data.get("fails_check")
-        lines = [f"@@ check {i} {int(i == failing)} what was seen" for i in range(20)]
+        seen = self.host.data.get("says", "what was seen")
+        lines = [f"@@ check {i} {int(i == failing)} {seen}" for i in range(20)]
     else:
         kind, lines = "unexpected", [text]
     log.append((self.host.name, kind))

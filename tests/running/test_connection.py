@@ -1,10 +1,15 @@
-"""What is done to paramiko's connection to a host."""
+"""What is done to pyinfra's and paramiko's connection to a host."""
 
+import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from paramiko import ChannelException
+from paramiko import ChannelException, MissingHostKeyPolicy, SSHException
+from paramiko.file import BufferedFile
+from pyinfra.connectors import ssh, util
+from pyinfra.connectors.sshuserclient import client
 
 from tasks.running import connection
 
@@ -46,3 +51,78 @@ def test_a_session_that_stays_refused_is_asked_for_a_number_of_times() -> None:
     with pytest.raises(ChannelException):
         transport.open_channel("session")
     assert transport.refusals == 1
+
+
+@pytest.fixture
+def unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pyinfra as it was when the test is over."""
+    meta = ssh.connector_data_meta["ssh_strict_host_key_checking"]
+    monkeypatch.setattr(meta, "default", meta.default)
+    monkeypatch.setattr(client, "get_missing_host_key_policy", client.get_missing_host_key_policy)
+    monkeypatch.setattr(client, "input", input, raising=False)
+    monkeypatch.setattr(util, "read_buffer", util.read_buffer)
+
+
+# What ~/.ssh/config says, what the host's data says, and what becomes of an unknown key.
+KEYS = [
+    ("", None, client.AcceptNewPolicy),
+    ("StrictHostKeyChecking yes", None, client.StrictPolicy),
+    ("StrictHostKeyChecking ask", None, client.AskPolicy),
+    ("StrictHostKeyChecking accept-new", None, client.AcceptNewPolicy),
+    ("StrictHostKeyChecking yes", "accept-new", client.AcceptNewPolicy),
+    ("", "yes", client.StrictPolicy),
+]
+
+
+@pytest.mark.usefixtures("unpatched")
+@pytest.mark.parametrize(("configured", "data", "policy"), KEYS)
+def test_an_unknown_key_is_treated_as_ssh_does(
+    tmp_path: Path, configured: str, data: str | None, policy: type[MissingHostKeyPolicy]
+) -> None:
+    connection.check_keys_as_ssh_does()
+    config = tmp_path / "config"
+    config.write_text(f"Host web1\n    {configured}\n")
+    setting = data or ssh.connector_data_meta["ssh_strict_host_key_checking"].default
+    found = client.SSHClient().parse_config(
+        "web1", ssh_config_file=str(config), strict_host_key_checking=setting
+    )
+    assert any(type(each) is policy for each in found)
+
+
+@pytest.mark.usefixtures("unpatched")
+def test_who_is_not_there_to_judge_a_key_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection.check_keys_as_ssh_does()
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SSHException, match="connect to it once with `ssh`"):
+        client.AskPolicy().missing_host_key(None, "web1", None)
+
+
+@pytest.mark.usefixtures("unpatched")
+def test_lines_that_are_no_text_are_read_and_shown_harmless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(util, "echo", lambda line, **_: shown.append(line))
+    connection.read_any_bytes()
+    told = util.run_local_process(
+        r"printf 'Gr\303\266\303\237e\n\377\033[2J\nlast\n'", print_output=True
+    )
+    status, output = told
+    assert status == 0
+    assert output.stdout_lines == ["Größe", "\ufffd\x1b[2J", "last"]
+    assert shown == ["Größe", "\ufffd\\x1b[2J", "last"]
+
+
+def test_paramikos_files_are_read_so_too() -> None:
+    class Said(BufferedFile):  # type: ignore[type-arg]
+        def __init__(self, said: bytes) -> None:
+            super().__init__()
+            self.said = io.BytesIO(said)
+            self._set_mode("r")  # type: ignore[attr-defined]
+
+        def _read(self, size: int) -> bytes:
+            return self.said.read(size)
+
+    assert [*connection._decoded(Said(b"\xff\n\xc3\xb6\n"))] == ["\ufffd\n", "ö\n"]

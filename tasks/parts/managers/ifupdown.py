@@ -1,14 +1,15 @@
 """Pure: ifupdown, Debian's own (ifup(8), interfaces(5)), and what its two heirs share with it."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import OWNED, File, HostState, Question
+from tasks.host.state import FALLBACK, OWNED, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import not_starting
+from tasks.parts.managers.manager import not_starting, raising
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 FOLDER = "/etc/network/interfaces.d"
@@ -27,6 +28,7 @@ _SETTINGS = (
     "CONFIGURE_INTERFACES|EXCLUDE_INTERFACES|"
     "addon_scripts_support|default_interfaces_configfile|auto_executor_selection"
 )
+_RAISING = re.compile(rf"\s*(?:auto|allow-(?:auto|hotplug))\s(?:.*\s)?{FALLBACK}(?:\s|$)")
 
 
 class Ifupdown:
@@ -114,6 +116,14 @@ fi 2>/dev/null""",
                     f"which would not bring back what Culvert adds to {interface}: call the "
                     "stanza so"
                 )
+
+    def raising_fallback(self, state: HostState) -> Iterable[str]:
+        if _flavour(state) != self.name:
+            return
+        for line in state.lines:
+            if line.path.startswith("/etc/network/interfaces") and _RAISING.match(line.text):
+                place = f"{line.path}, line {line.number},"
+                yield raising(place, self.name, f"take {FALLBACK} out of `{line.text.strip()}`")
 
     def _main(self, settings: Mapping[str, str]) -> str:
         """The file with which it starts to read."""

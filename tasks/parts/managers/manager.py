@@ -34,6 +34,14 @@ def not_starting(service: str, state: HostState, *, is_generated: bool = False) 
     )
 
 
+def raising(place: str, manager: str, way_out: str) -> str:
+    """The sentence on a file of the host's that brings up the kernel's sit0."""
+    return (
+        f"{place} has {manager} bring up sit0 at the next boot, which takes protocol 41 from "
+        f"anybody, and which no tunnel needs: {way_out}"
+    )
+
+
 class Manager(Protocol):
     """One network manager: what shows that it owns an interface, and how it is told of a tunnel."""
 
@@ -80,6 +88,9 @@ class Manager(Protocol):
 
     def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
         """Sentences on what would keep it from bringing all of that back after a boot."""
+
+    def raising_fallback(self, state: HostState) -> Iterable[str]:
+        """Sentences on what has it bring up the kernel's sit0 at boot, which nothing needs."""
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         """Every file that the site needs of this manager, by its path."""

@@ -1,15 +1,14 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import OWNED, File, HostState, Question
+from tasks.host.state import FALLBACK, OWNED, PLAIN, File, HostState, Question
 from tasks.parts import sit
-from tasks.parts.managers.manager import not_running, not_starting
+from tasks.parts.managers.manager import not_running, not_starting, raising
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/systemd/network"
@@ -18,6 +17,8 @@ _DISPATCHER_FILE = f"/etc/networkd-dispatcher/routable.d/{OWNED}"
 _DISPATCHER = "networkd-dispatcher.service"
 # Where netplan puts what it makes of its files, and how it calls the file of an interface.
 GENERATED = "/run/systemd/network/10-netplan-"
+# What the question puts before a setting that isn't of the [Match] section.
+_OF_LINK = "[Link] "
 
 
 class Networkd:
@@ -41,8 +42,11 @@ class Networkd:
     grep -H '' /sys/class/net/*/ifindex
     grep -HE '^(ADMIN_STATE|NETWORK_FILE)=' /run/systemd/netif/links/*
     for folder in /etc /run /usr/lib; do
-        awk '/^\[/ { matching = /^\[Match\]/ } matching && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
-            ' $folder/systemd/network/*.network
+        awk '/^\[/ { section = $1 }
+            section == "[Match]" && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
+            section == "[Link]" && /^(Unmanaged|ActivationPolicy) *=/ {
+                print FILENAME ":[Link] " $0
+            }' $folder/systemd/network/*.network
     done
 fi 2>/dev/null""",
     )
@@ -69,6 +73,31 @@ fi 2>/dev/null""",
                         "have its [Match] leave that interface out, or rename it"
                     )
 
+    def raising_fallback(self, state: HostState) -> Iterable[str]:
+        # Of files with one name, /etc has the one that is read, then /run: as they are asked for.
+        read: dict[str, str] = {}
+        for file in self._criteria(state):
+            read.setdefault(file.rpartition("/")[2], file)
+        matching = (
+            read[name]
+            for name in sorted(read)
+            if _matches(self._criteria(state)[read[name]], FALLBACK)
+        )
+        first = next(matching, None)
+        if first and self._brings_up(first, state):
+            yield raising(first, "networkd", f"have its [Match] leave {FALLBACK} out")
+
+    def _brings_up(self, file: str, state: HostState) -> bool:
+        """Whether it brings up what is its file's, as it does by default."""
+        settings = {}
+        for line in state.answers.get(self.question.name, "").splitlines():
+            if line.startswith(f"{file}:{_OF_LINK}"):
+                key, _, value = line.removeprefix(f"{file}:{_OF_LINK}").partition("=")
+                settings[key.strip()] = value.strip()
+        if settings.get("Unmanaged", "no").lower() in {"yes", "true", "on", "1"}:
+            return False
+        return settings.get("ActivationPolicy") not in {"manual", "down", "always-down"}
+
     def obstacles(self, site: Site, state: HostState) -> Iterable[str]:
         if not self._links(state):
             yield not_running("systemd-networkd")
@@ -82,7 +111,7 @@ fi 2>/dev/null""",
             )
         for interface in site.added_to:
             held_by = self._network_file(interface, state)
-            if held_by and not re.fullmatch(r"[\w/.:@%+-]+", held_by):
+            if held_by and not PLAIN.fullmatch(held_by):
                 yield f"{held_by} is for {interface}: rename it, without spaces or such marks"
         for interface in sorted({lan.interface for lan in site.lans}):
             yield from self._sharing(interface, state)
@@ -170,7 +199,7 @@ fi 2>/dev/null""",
         kept: dict[str, dict[str, str]] = {}
         for line in state.answers.get(self.question.name, "").splitlines():
             path, _, value = line.partition(":")
-            *_, name, last = path.split("/")
+            *_, name, last = "", *path.split("/")
             if last == "ifindex":
                 names[value] = name
             elif last.isdecimal():
@@ -183,7 +212,7 @@ fi 2>/dev/null""",
         found: dict[str, dict[str, str]] = {}
         for line in state.answers.get(self.question.name, "").splitlines():
             path, _, setting = line.partition(":")
-            if path.endswith(".network"):
+            if path.endswith(".network") and not setting.startswith(_OF_LINK):
                 key, _, value = setting.partition("=")
                 found.setdefault(path, {})[key.strip()] = value.strip()
         return found

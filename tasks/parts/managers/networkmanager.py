@@ -7,10 +7,10 @@ from uuid import NAMESPACE_URL, uuid5
 from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import OWNED, File, HostState, Question
+from tasks.host.state import FALLBACK, OWNED, File, HostState, Question
 from tasks.parts import sit
 from tasks.parts.managers import unmanaged
-from tasks.parts.managers.manager import not_running, not_starting
+from tasks.parts.managers.manager import not_running, not_starting, raising
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _FOLDER = "/etc/NetworkManager/system-connections"
@@ -23,6 +23,8 @@ _VERSION_IS = "version: "
 _CONFIGURATION = "configuration:"
 # Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
 _NEEDED = (1, 38)
+_OF_FALLBACK = re.compile(rf"\s*interface-name\s*=\s*{FALLBACK}\s*$")
+_ASLEEP = re.compile(r"\s*autoconnect\s*=\s*(?:false|no|0)\s*$", re.IGNORECASE)
 
 
 class NetworkManager:
@@ -105,6 +107,17 @@ fi 2>/dev/null""",
                 f"{_DISPATCHER_UNIT} is not enabled, so nothing would keep forwarding on: run "
                 f"`systemctl enable {_DISPATCHER_UNIT}`"
             )
+
+    def raising_fallback(self, state: HostState) -> Iterable[str]:
+        if not state.answers.get(self.question.name):
+            return
+        profiles = [line for line in state.lines if line.path.startswith(f"{_FOLDER}/")]
+        asleep = {line.path for line in profiles if _ASLEEP.match(line.text)}
+        for line in profiles:
+            if _OF_FALLBACK.match(line.text) and line.path not in asleep:
+                yield raising(
+                    line.path, "NetworkManager", "set `autoconnect=false` there, or delete it"
+                )
 
     def files(self, site: Site, state: HostState) -> dict[str, File]:
         del state

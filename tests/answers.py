@@ -1,0 +1,109 @@
+"""What a host answers to the script that reads it: the text of which a state is parsed."""
+
+import base64
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tasks.host import asking
+from tasks.host.state import HostState, Line, Link, Route
+
+
+def sections(text: str) -> dict[str, str]:
+    """The sections of an answer, in their order."""
+    parts = re.split(rf"^{asking.MARK}(.+)$", text, flags=re.MULTILINE)
+    return {name: body.strip("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def text(found: Mapping[str, str]) -> str:
+    """An answer of these sections."""
+    return "".join(f"\n{asking.MARK}{name}\n{body}\n" for name, body in found.items())
+
+
+def of(state: HostState) -> dict[str, str]:
+    """The sections that tell of a state: of what `tests.samples` has, all."""
+    return {
+        "uid": str(state.uid),
+        "machine": "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e\nnet:[4026531840]",
+        "unreadable": "",
+        "files": _archive(state),
+        "addresses": json.dumps([_link(each) for each in state.links.values()]),
+        "default-routes": _routes(r for r in state.routes if r.destination == "default"),
+        **{
+            f"routes {protocol}": _routes(r for r in state.routes if r.protocol == protocol)
+            for protocol in asking.PROTOCOLS
+        },
+        "routes": "",
+        "rules": "0:\tfrom all lookup local\n32766:\tfrom all lookup main",
+        "ipv4-rules": "0:\tfrom all lookup local\n32766:\tfrom all lookup main",
+        "proxies": json.dumps([{"dst": str(a), "dev": d, "proxy": None} for a, d in state.proxies]),
+        "devices": json.dumps(
+            [{"dst": str(a), "dev": device} for a, device in state.ipv4_devices.items()]
+        ),
+        "listeners": "",
+        "sysctls": "\n".join(f"/proc/sys/{path}:{v}" for path, v in state.sysctls.items()),
+        "ufw": "",
+        "sysctl-files": "\n".join(state.sysctl_files),
+        "sysctl-lines": "\n".join(_line(e) for each in state.sysctl_files.values() for e in each),
+        **{f"{asking.ANSWER}{name}": said for name, said in state.answers.items()},
+        "units": "\n\n".join(
+            f"Id={name}\nLoadState={'loaded' if unit.is_loaded else 'not-found'}\n"
+            f"ActiveState={'active' if unit.is_active else 'inactive'}\n"
+            f"UnitFileState={'enabled' if unit.is_enabled else 'disabled'}"
+            for name, unit in state.units.items()
+        ),
+        "radvd": "installed" if state.has_radvd else "",
+        "sit": "0",
+        "sit-loading": "",
+        "programs": "",
+        "ping": "ping from iputils 20221126",
+        "room": "",
+        "warnings": "",
+        "lines": "\n".join(map(_line, state.lines)),
+        "end": "",
+    }
+
+
+def _archive(state: HostState) -> str:
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            for path, file in state.files.items():
+                member = tarfile.TarInfo(path.lstrip("/"))
+                content = file.text.encode()
+                member.size, member.mode = len(content), file.mode
+                archive.addfile(member, io.BytesIO(content))
+        return base64.encodebytes(stream.getvalue()).decode().strip()
+
+
+def _link(link: Link) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "ifname": link.name,
+        "flags": ["UP"] if link.is_up else [],
+        "mtu": link.mtu,
+        "addr_info": [
+            {"local": local, "prefixlen": int(length)}
+            for local, _, length in (network.partition("/") for network in link.addresses)
+        ],
+    }
+    if link.kind is not None:
+        data = {"local": str(link.local), "remote": str(link.remote), "ttl": link.ttl}
+        found["linkinfo"] = {"info_kind": link.kind, "info_data": data}
+    return found
+
+
+def _routes(routes: Iterable[Route]) -> str:
+    keys = {"gateway": "gateway", "dev": "device", "protocol": "protocol", "metric": "metric"}
+    return json.dumps(
+        [
+            {"dst": route.destination, "type": route.type}
+            | {key: value for key, name in keys.items() if (value := getattr(route, name))}
+            for route in routes
+        ]
+    )
+
+
+def _line(line: Line) -> str:
+    return f"{line.path}:{line.number}:{line.text}"

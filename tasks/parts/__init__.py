@@ -5,6 +5,7 @@ sysctls         the kernel's settings that forwarding needs, and what they were 
 tunnels         the tunnels, by their network manager
     managers/   one module for each network manager: its evidence, files and commands
     sit         a tunnel as the kernel holds it: lines that tell of it, commands that make it so
+fitted          the MTU that a path was found to have room for, remembered
 additions       what is added beside Culvert's own interfaces, and the record of it
 advertisements  the radvd of a network behind a client
 """
@@ -16,12 +17,12 @@ from typing import TypeVar
 from tasks.declared.model import Node
 from tasks.host import asking
 from tasks.host.state import PLACES
-from tasks.parts import additions, advertisements, sysctls, tunnels
+from tasks.parts import additions, advertisements, fitted, sysctls, tunnels
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Part
 
 # In the order in which they are made; they are stopped in the other one.
-PARTS: tuple[Part, ...] = (sysctls, tunnels, additions, advertisements)
+PARTS: tuple[Part, ...] = (sysctls, tunnels, fitted, additions, advertisements)
 
 
 _T = TypeVar("_T")
@@ -41,6 +42,10 @@ _QUESTIONS = _once(part.QUESTIONS for part in PARTS)
 _PLACES = _once([*(manager.places for manager in MANAGERS), PLACES])
 
 
-def script(node: Node) -> str:
-    """The shell script that reads a host that is to carry the node, and asks every manager."""
-    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES)
+def script(node: Node, *, measures: bool = False) -> str:
+    """The shell script that reads a host that is to carry the node, and asks every manager.
+
+    It also `measures` the paths to the other ends, which takes seconds where they are narrow.
+    """
+    measuring = asking.measuring(node, fitted.FILE) if measures else ""
+    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES, measuring)

@@ -173,6 +173,21 @@ sub exchanged {
     watch($socket, $each, \&exchanged, length $each->{left});
 }
 
+# --- What failed ---
+
+sub seen {
+    my ($each) = @_;
+    my $in = "in @{[SECONDS]} s";
+    if ($each->{role} eq 'probe') {
+        return "$each->{last}" if $each->{last};
+        return "nothing came back from the ports @{[join ', ', PROBED]} $in";
+    }
+    return $each->{last} ? "no connection $in; $each->{last}" : "no connection $in, nor any answer"
+        if !defined $each->{most};
+    my $came = "a connection, and of @{[BYTES]} bytes $each->{most} came";
+    return $each->{most} < BYTES ? "$came $in" : "$came, but not all that was sent arrived there $in";
+}
+
 # --- A host on the Internet ---
 
 sub probe {
@@ -184,7 +199,7 @@ sub probe {
         $each->{probes}{$port} = $socket;
         return watch($socket, $each, sub { answered($each, $port) }, 1);
     }
-    $each->{last} = "$!";
+    $each->{last} = "port $port: $!";
     $each->{again}{$port} = now() + LONGEST_PAUSE;
 }
 
@@ -197,7 +212,7 @@ sub answered {
     my $is_told = defined recv $socket, my $message, 1, MSG_ERRQUEUE;
     return ended($each, 1, "port $port is closed") if $error == ECONNREFUSED and !$is_told;
     $! = $error;
-    $each->{last} = $error == ECONNREFUSED ? 'refused by somebody on the way' : "$!";
+    $each->{last} = "port $port: $!" . ($is_told ? ', as somebody on the way says' : '');
     drop(delete $each->{probes}{$port});
     $each->{again}{$port} = now() + LONGEST_PAUSE;
 }
@@ -242,9 +257,4 @@ while (1) {
     # What is left are servers whose clients don't go.
     $deadline = now() + FAREWELL if @open and !grep { !$_->{is_over} } @wanted;
 }
-for my $each (grep { !$_->{is_over} } @wanted) {
-    my $seen = "nothing came back in @{[SECONDS]} s";
-    $seen = "no connection in @{[SECONDS]} s; $each->{last}" if $each->{last};
-    $seen = "a connection, and of @{[BYTES]} bytes $each->{most} came" if defined $each->{most};
-    ended($each, 0, $seen);
-}
+ended($_, 0, seen($_)) for grep { !$_->{is_over} } @wanted;

@@ -3,8 +3,8 @@
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
 `deployed` when a script changes it, unless its data has `breaks`; with `raises` there it answers
 nothing. With `waits_for_other` its proof ends when that of another host has begun, as one of TCP
-does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one. What the data has under `boots_with` is a
-sysctl that a file of the host's sets at boot.
+does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one.
+What the data has under `boots_with` is a sysctl that a file of the host's sets at boot.
 """
 
 import json

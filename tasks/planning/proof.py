@@ -37,12 +37,14 @@ class Check:
     """One expectation, and a shell command that prints what is seen and fails if it isn't met.
 
     One of TCP has a `role` instead, as the program that tries all of them knows it. It needs the
-    proof on its `partner` at the same time, if it has one. `way` is that of pings and TCP.
+    proof on its `partner` at the same time, if it has one. `way` is that of pings and TCP, `size`
+    that of large pings.
     """
 
     expected: str
     command: str = ""
     way: Way | None = None
+    size: int = 0
     role: str = ""
     partner: str = ""
 
@@ -87,6 +89,8 @@ def _of_end(end: End, absent: Collection[str], site: Site) -> Iterable[Check]:
         yield Check(
             f"packets of full size ({end.mtu} bytes) pass through {end.interface} both ways",
             f"{_ping(way)} {beyond} {end.mtu - _ECHO_HEADERS}",
+            way,
+            end.mtu,
         )
     if end.peer_host not in absent:
         yield Check(
@@ -259,16 +263,28 @@ def results(wanted: list[Check], output: str) -> list[Result]:
 
 def explanations(site: Site, found: Collection[Result]) -> Iterable[str]:
     """What several results say together, beyond each of them."""
-    yield from _of_tcp_alone(found)
+    yield from _of_pings_alone(found)
     yield from _of_delivery(site, found)
 
 
-def _of_tcp_alone(found: Collection[Result]) -> Iterable[str]:
-    """Ways that pings pass, and TCP doesn't."""
-    pinged = {each.check.way for each in found if each.is_met and not each.check.role}
+_IS_CONNECTED = "a connection,"
+"""How the program begins where TCP isn't refused, and gets stuck."""
+
+
+def _of_pings_alone(found: Collection[Result]) -> Iterable[str]:
+    """Ways that small pings pass, and large ones or TCP don't."""
+    ways = {r.check.way for r in found if r.is_met and not (r.check.role or r.check.size)}
     for result in found:
         way = result.check.way
-        if way is None or result.is_met or not result.check.role or way not in pinged:
+        if way is None or result.is_met or way not in ways:
+            continue
+        if result.check.size:
+            yield (
+                f"small packets pass between {way.source} and {way.target}, and those of "
+                f"{result.check.size} bytes don't: the IPv4 path has room for less. Where pings "
+                "show that, a run of both ends finds the MTU that fits; else write it under `mtu`"
+            )
+        if not result.check.role or result.seen.startswith(_IS_CONNECTED):
             continue
         if result.check.partner:
             where = f"on this host, or on {result.check.partner}"

@@ -12,21 +12,22 @@
 # It needs no more of Perl than Debian's perl-base, which is Essential.
 use strict;
 use warnings;
+use Errno qw(EMSGSIZE);
 use Socket qw(:DEFAULT IPPROTO_IP);
 
 # A packet that passes everywhere, and the smallest that is worth knowing of.
 use constant { SMALL => 84, LEAST => 1300 };
 use constant { OUTER_HEADER => 20, HEADERS => 28, ICMP => 1, ECHO_REQUEST => 8, ECHO_REPLY => 0 };
 # The interface's MTU counts, and not what the kernel has heard of the path (ip(7)).
-use constant { IP_MTU_DISCOVER => 10, IP_PMTUDISC_PROBE => 3 };
+use constant { IP_MTU_DISCOVER => 10, IP_PMTUDISC_PROBE => 3, IP_MTU => 14 };
 use constant { SOL_RAW => 255, ICMP_FILTER => 1 };
 # Each size is tried so often, so many seconds apart, with so many to wait after the last one.
 use constant { TRIES => 3, INTERVAL => 0.4, PATIENCE => 0.7 };
-# As many sizes are tried at once between one that passes and one that doesn't.
-use constant SIZES => 8;
+# As many sizes are tried at once between one that passes and one that doesn't, of one end and of all.
+use constant { SIZES => 8, ALL_SIZES => 2000 };
 # As many packets are sent before answers are looked for: a socket has room for some 90.
 use constant BURST => 40;
-use constant SECONDS => 12;
+use constant SECONDS => 20;
 
 # Time::HiRes isn't in perl-base.
 sub now {
@@ -44,6 +45,17 @@ sub opened {
     setsockopt $socket, SOL_RAW, ICMP_FILTER, pack 'L', ~(1 << ECHO_REPLY) & 0xffffffff;
     bind $socket, pack_sockaddr_in(0, inet_aton($local)) or return;
     return $socket;
+}
+
+# What the kernel takes for the largest that passes: the interface's MTU, or what it has heard.
+sub guess {
+    my ($local, $remote) = @_;
+    socket my $socket, AF_INET, SOCK_DGRAM, 0 or return;
+    bind $socket, pack_sockaddr_in(0, inet_aton($local)) or return;
+    # Nothing is sent.
+    connect $socket, pack_sockaddr_in(9, inet_aton($remote)) or return;
+    my $mtu = getsockopt $socket, IPPROTO_IP, IP_MTU or return;
+    return unpack 'i', $mtu;
 }
 
 sub request {
@@ -91,7 +103,7 @@ sub answered {
 sub try_all {
     my ($ends, $interval, $patience) = @_;
     for my $end (@$ends) {
-        $end->{asked} = { map { $_ => now() } @{ $end->{sizes} } };
+        $end->{asked} = { map { $_ => 0 } @{ $end->{sizes} } };
         $end->{passed} = {};
         $waiting{"$end->{local} $end->{remote}"} = $end;
     }
@@ -101,8 +113,13 @@ sub try_all {
             my $to = pack_sockaddr_in(0, inet_aton($end->{remote}));
             # The largest first: who answers so many alone would leave them out.
             for my $bytes (sort { $b <=> $a } keys %{ $end->{asked} }) {
-                send $sockets{ $end->{local} }, request($bytes), 0, $to;
-                hear(0.01) if ++$count % BURST == 0;
+                $end->{asked}{$bytes} = now();
+                if (send $sockets{ $end->{local} }, request($bytes), 0, $to) {
+                    hear(0.01) if ++$count % BURST == 0;
+                }
+                elsif ($! == EMSGSIZE) {
+                    delete $end->{asked}{$bytes};
+                }
             }
         }
         hear($try < TRIES ? $interval : $patience);
@@ -113,8 +130,10 @@ sub try_all {
 # A few sizes between one that passes and one that doesn't.
 sub between {
     my ($low, $high) = @_;
-    my $step = ($high - $low) / (SIZES + 1);
-    my %sizes = map { int($low + $_ * $step) => 1 } 1 .. SIZES;
+    my $count = int(ALL_SIZES / @ends) || 1;
+    $count = SIZES if $count > SIZES;
+    my $step = ($high - $low) / ($count + 1);
+    my %sizes = map { int($low + $_ * $step) => 1 } 1 .. $count;
     return grep { $_ > $low and $_ < $high } keys %sizes;
 }
 
@@ -150,7 +169,8 @@ while (my $line = <DATA>) {
     my $kept = $how eq 'as-kept' ? $record{"$local $remote"} || 0 : 0;
     my $socket = $sockets{$local} || opened($local) or next;
     $sockets{$local} = $socket;
-    my @sizes = ($wanted, $kept ? $kept : (), SMALL);
+    my $guess = guess($local, $remote) || $wanted;
+    my @sizes = ($wanted, $guess < $wanted ? ($guess + 1, $guess) : (), $kept ? $kept : (), SMALL);
     my %end = (local => $local, remote => $remote, wanted => $wanted, kept => $kept);
     push @ends, { %end, sizes => \@sizes, high => $wanted, largest => 0, seconds => 0 };
 }

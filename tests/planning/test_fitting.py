@@ -238,6 +238,15 @@ def test_another_path_is_not_what_was_remembered() -> None:
     assert end.mtu == 1480
 
 
+def test_what_is_remembered_goes_with_the_tunnel_and_where_an_mtu_is_written() -> None:
+    state = host("client", "deployed\nremembers 1380")
+    emptied = declaration.read(INVENTORY, managers.NAMES).emptied().nodes
+    for wanted in (emptied, nodes(1380)):
+        found = fitting.fit(wanted, {CLIENT_NAME: state}).nodes[CLIENT_NAME]
+        (change,) = (c for c in plan(found, state).changes.files if c.path == fitted.FILE)
+        assert change.after is None
+
+
 def test_clients_of_one_interface_are_told_of_in_one_line() -> None:
     more = {"web2": {"tunnel": {**CLIENT, "number": 2, "ipv4": "203.0.113.22"}}}
     both = declaration.read({**INVENTORY, **more}, managers.NAMES).nodes

@@ -4,8 +4,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap=mmdebstrap \
 	genext2fs=genext2fs tune2fs=e2fsprogs
+# With which unit tests ask the kernel, in network namespaces of their own.
+CHECK_PACKAGES := nft=nftables iptables-nft=iptables ip=iproute2 unshare=util-linux perl=perl-base
 
-.PHONY: setup check test test-quick demo lab lab-packages
+.PHONY: setup check test test-quick demo lab lab-packages check-packages
 
 setup: $(VENV)/installed
 
@@ -19,7 +21,10 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 lab-packages:
 	.ci/packages $(LAB_PACKAGES)
 
-check: setup
+check-packages:
+	.ci/packages $(CHECK_PACKAGES)
+
+check: setup check-packages
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy

@@ -12,6 +12,7 @@ from tasks.declared import naming, numbering
 from tasks.declared.mistakes import Mistakes, short
 from tasks.declared.model import GROUPS, Lan, Server, Tunnel
 from tasks.declared.written import (
+    DEFAULT_MTU,
     Written,
     WrittenLan,
     WrittenServer,
@@ -121,7 +122,8 @@ class Entries:
             client_ipv6=addresses[1],
             server_interface=written.server_interface or naming.server_interface(host),
             client_interface=written.interface,
-            mtu=written.mtu,
+            mtu=DEFAULT_MTU if written.mtu is None else written.mtu,
+            is_mtu_written=written.mtu is not None,
             ttl=written.ttl,
             default_route=written.default_route,
             routed_prefixes=written.routed_prefixes,

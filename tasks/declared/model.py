@@ -60,7 +60,10 @@ class Lan:
 
 @dataclass(frozen=True)
 class Tunnel:
-    """One 6in4 tunnel (RFC 4213) between a server and a client."""
+    """One 6in4 tunnel (RFC 4213) between a server and a client.
+
+    Where no `mtu` is written, it is what any path should pass until the hosts have been looked at.
+    """
 
     server: Server
     client: str
@@ -71,6 +74,7 @@ class Tunnel:
     server_interface: str
     client_interface: str
     mtu: int
+    is_mtu_written: bool
     ttl: int
     default_route: bool
     routed_prefixes: tuple[IPNetwork, ...]

@@ -15,8 +15,10 @@ from tasks.declared.model import GROUPS, Allowed
 # IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
 INTERFACE_NAME_MAX = 15
 IPV6_MINIMUM_MTU = 1280
-# A 1500-byte underlay minus the 20 bytes of an IPv4 header (RFC 4213, section 3.2).
-DEFAULT_MTU = 1480
+# What goes around each packet: an IPv4 header without options.
+OUTER_HEADER = 20
+# On a path of 1500 bytes (RFC 4213, section 3.2).
+DEFAULT_MTU = 1500 - OUTER_HEADER
 MAXIMUM_MTU = 65515
 # Google Public DNS: answers pings from everywhere.
 DEFAULT_PROBE_ADDRESS = "2001:4860:4860::8888"
@@ -268,8 +270,8 @@ class WrittenTunnel(Written):
     )
     interface: TunnelInterface = Field("sit-ipv6", description=INTERFACE_RULE)
     server_interface: TunnelInterface | None = Field(None, description=INTERFACE_RULE)
-    mtu: Annotated[int, _integer(IPV6_MINIMUM_MTU, MAXIMUM_MTU)] = Field(
-        DEFAULT_MTU, description=f"a whole number from {IPV6_MINIMUM_MTU} to {MAXIMUM_MTU}"
+    mtu: Annotated[int, _integer(IPV6_MINIMUM_MTU, MAXIMUM_MTU)] | None = Field(
+        None, description=f"a whole number from {IPV6_MINIMUM_MTU} to {MAXIMUM_MTU}"
     )
     ttl: Annotated[int, _integer(1, 255)] = Field(255, description="a whole number from 1 to 255")
     default_route: Boolean = Field(True, description="True or False")

@@ -3,6 +3,7 @@
 rules     policy routing: which rules a packet meets
 state     what a host is
 asking    the script that asks a host for it
+    path.pl   the program in it that measures which packets reach other hosts
 answer    what the script printed, as a state
 boot      which settings of the kernel the next boot would make of what is there
 failures  why a command failed there, and what to do

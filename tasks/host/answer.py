@@ -89,6 +89,7 @@ def parse(output: str) -> HostState:
             ping=sections["ping"].partition("\n")[0],
             room=_room(sections["room"]),
             warnings=tuple(sections["warnings"].splitlines()),
+            paths=_paths(sections["paths"]),
             lines=tuple(_lines(sections["lines"])),
         )
     except _UNEXPECTED as error:
@@ -324,6 +325,11 @@ def _room(text: str) -> dict[str, Room]:
 
 
 _UNKNOWN = 2**63
+
+
+def _paths(text: str) -> dict[tuple[IPAddress, IPAddress], int]:
+    found = (line.split() for line in text.splitlines())
+    return {(IPAddress(local), IPAddress(remote)): int(size) for local, remote, size in found}
 
 
 def _lines(text: str) -> Iterable[Line]:

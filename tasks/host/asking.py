@@ -1,10 +1,12 @@
 """Pure: the shell script that asks a host what it is now."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from netaddr import IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
+from tasks.declared.written import OUTER_HEADER
 from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
 
 # Culvert's own, what is waiting to be one, and what nobody reads.
@@ -20,6 +22,7 @@ ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 
 # Of a ruleset with its sets, in bytes.
 _RULESET_LIMIT = 1_000_000
+_MEASURING = Path(__file__).with_name("path.pl")
 
 MARK = "@@ culvert "
 ANSWER = "answer of "
@@ -126,7 +129,7 @@ if [ ! -e /sys/module/sit ]; then
         /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
 fi
 section programs
-for program in ip ping find tar base64 sed mktemp mkfifo nft unshare; do
+for program in ip ping find tar base64 sed mktemp mkfifo nft perl unshare; do
     has $program || echo $program
 done
 section ping; ping -V 2>&1
@@ -140,6 +143,8 @@ for folder in @FOLDERS@; do
 done
 df -Pk $there
 section warnings; cat @WARNINGS@ 2>/dev/null
+section paths
+@MEASURING@
 section lines
 grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
@@ -147,12 +152,16 @@ section end
 
 
 def script(
-    node: Node, questions: Iterable[Question], folders: Iterable[str], places: Iterable[str]
+    node: Node,
+    questions: Iterable[Question],
+    folders: Iterable[str],
+    places: Iterable[str],
+    measuring: str,
 ) -> str:
     """The shell script that reads all of a host that matters to what it is to carry.
 
     `folders` are all those where files of Culvert may lie, `places` those where people set up a
-    tunnel by hand.
+    tunnel by hand, and `measuring` is what `measuring()` returns, or nothing.
     """
     asked = (f"section '{ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
@@ -168,7 +177,23 @@ def script(
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
         .replace("@LIMIT@", str(_RULESET_LIMIT))
+        .replace("@MEASURING@", measuring)
         .replace("@REMOTES@", "\n".join(_outer(node)))
+    )
+
+
+def measuring(node: Node, record: str) -> str:
+    """What measures the paths to the other ends, where the record keeps what was found before."""
+    if not node.ends:
+        return ""
+    ends = "\n".join(
+        f"{end.local} {end.remote} {end.mtu + OUTER_HEADER} "
+        f"{'exactly' if end.tunnel.is_mtu_written else 'as-kept'}"
+        for end in node.ends
+    )
+    program = _MEASURING.read_text()
+    return (
+        f"perl - {record} 2>/dev/null <<'END_OF_PROGRAM'\n{program}__END__\n{ends}\nEND_OF_PROGRAM"
     )
 
 

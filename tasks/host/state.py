@@ -161,6 +161,9 @@ class HostState:
     listeners: tuple[Listener, ...] = ()
     # Netfilter's.
     ruleset: Ruleset = field(default_factory=Ruleset)
+    # The largest packets that pass from an IPv4 address to another, where larger ones that were
+    # tried don't.
+    paths: Mapping[tuple[IPAddress, IPAddress], int] = field(default_factory=dict)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
     # What sets sysctls at boot, by path: the lines that are no comments. A mask has none.

@@ -8,6 +8,7 @@ openings        what the host's own firewall must let pass
 tunnels         the tunnels, by their network manager
     managers/   one module for each network manager: its evidence, files and commands
     sit         a tunnel as the kernel holds it: lines that tell of it, commands that make it so
+fitted          the MTU that a path was found to have room for, remembered
 additions       what is added beside Culvert's own interfaces, and the record of it
 advertisements  the radvd of a network behind a client
 """
@@ -19,7 +20,7 @@ from typing import TypeVar
 from tasks.declared.model import Node
 from tasks.host import asking
 from tasks.host.state import PLACES
-from tasks.parts import additions, advertisements, filtering, openings, sysctls, tunnels
+from tasks.parts import additions, advertisements, filtering, fitted, openings, sysctls, tunnels
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Part
 
@@ -29,6 +30,7 @@ PARTS: tuple[Part, ...] = (
     sysctls,
     openings,
     tunnels,
+    fitted,
     additions,
     advertisements,
 )
@@ -51,6 +53,10 @@ _QUESTIONS = _once(part.QUESTIONS for part in PARTS)
 _PLACES = _once([*(manager.places for manager in MANAGERS), PLACES])
 
 
-def script(node: Node) -> str:
-    """The shell script that reads a host that is to carry the node, and asks every manager."""
-    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES)
+def script(node: Node, *, measures: bool = False) -> str:
+    """The shell script that reads a host that is to carry the node, and asks every manager.
+
+    It also `measures` the paths to the other ends, which takes seconds where they are narrow.
+    """
+    measuring = asking.measuring(node, fitted.FILE) if measures else ""
+    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES, measuring)

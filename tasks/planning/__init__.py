@@ -1,5 +1,6 @@
 """Pure: the parts put together.
 
+fitting    the MTU of each tunnel, by what was measured at its ends
 by_hand    tunnels that somebody set up by hand, line by line
 machines   names that lead to one machine, hosts that nothing is said of
 obstacles  what stands in the way on a host, found before anything changes there
@@ -9,4 +10,5 @@ exposure   what the IPv6 Internet reaches on a host as soon as that has a tunnel
 warnings   what stops nothing, and is better known
 plan       from what a host is to carry, and what it is now, to the changes between
 proof      what shows that packets flow
+    tcp.pl the program in it that tries TCP, many connections at once
 """

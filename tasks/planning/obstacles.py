@@ -54,6 +54,7 @@ def of_programs(state: HostState) -> Iterable[str]:
 _PACKAGES = {
     "ip": "iproute2",
     "ping": "iputils-ping",
+    "perl": "perl-base",
     "find": "findutils",
     "base64": "coreutils",
     "mktemp": "coreutils",

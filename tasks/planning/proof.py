@@ -2,6 +2,9 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from netaddr import IPAddress
 
 from tasks.declared.model import End
 from tasks.host.state import sysctl_key
@@ -16,12 +19,34 @@ AT_ONCE = 250
 some 2,000."""
 
 
+_TCP = Path(__file__).with_name("tcp.pl")
+# What goes around the data of an echo request: the headers of IPv6 and of ICMPv6.
+_ECHO_HEADERS = 48
+
+
+@dataclass(frozen=True)
+class Way:
+    """From which address to which other one packets are to pass."""
+
+    source: IPAddress
+    target: IPAddress
+
+
 @dataclass(frozen=True)
 class Check:
-    """One expectation, and a shell command that prints what is seen and fails if it isn't met."""
+    """One expectation, and a shell command that prints what is seen and fails if it isn't met.
+
+    One of TCP has a `role` instead, as the program that tries all of them knows it. It needs the
+    proof on its `partner` at the same time, if it has one. `way` is that of pings and TCP, `size`
+    that of large pings.
+    """
 
     expected: str
-    command: str
+    command: str = ""
+    way: Way | None = None
+    size: int = 0
+    role: str = ""
+    partner: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,10 +79,26 @@ def _of_end(end: End, absent: Collection[str], site: Site) -> Iterable[Check]:
     probe = end.tunnel.server.probe_address
     if end.is_client or end.peer_host not in absent:
         # What leads on from there, for a server that answers no echo request.
-        beyond = f" {probe}" if end.default_route else ""
+        beyond = str(probe) if end.default_route else "''"
+        way = Way(end.address, end.peer)
         yield Check(
             f"{end.peer_host} answers at {end.peer} through {end.interface}",
-            f"{_ping(end, str(end.peer))}{beyond}",
+            f"{_ping(way)} {beyond}",
+            way,
+        )
+        yield Check(
+            f"packets of full size ({end.mtu} bytes) pass through {end.interface} both ways",
+            f"{_ping(way)} {beyond} {end.mtu - _ECHO_HEADERS}",
+            way,
+            end.mtu,
+        )
+    if end.peer_host not in absent:
+        yield Check(
+            f"TCP passes both ways between {end.address} and {end.peer} through {end.interface} "
+            "(16 KB each way)",
+            way=Way(end.address, end.peer),
+            role="client" if end.is_client else "server",
+            partner=end.peer_host,
         )
     if end.default_route:
         yield Check(
@@ -74,11 +115,14 @@ def _of_end(end: End, absent: Collection[str], site: Site) -> Iterable[Check]:
             )
     if end.default_route or not end.is_client:
         # From the server's own tunnel address: the answer comes only if that one is proxied too.
-        command = _ping(end, str(probe))
+        way = Way(end.address, probe)
+        command = _ping(way)
         if not end.is_client:
             external = site.external_interface
             command = f"count {external}; {command} || compare {probe} {external}"
-        yield Check(f"{probe} on the Internet answers {end.address}", command)
+        yield Check(f"{probe} on the Internet answers {end.address}", command, way)
+        if end.is_client:
+            yield _of_tcp_beyond(way)
 
 
 def _of_networks(end: End) -> Iterable[Check]:
@@ -90,14 +134,21 @@ def _of_networks(end: End) -> Iterable[Check]:
     if end.default_route:
         probe = end.tunnel.server.probe_address
         for lan in end.tunnel.lans:
+            way = Way(lan.address.ip, probe)
             yield Check(
                 f"{probe} on the Internet answers {lan.address.ip} on {lan.interface}",
-                f"reach {lan.address.ip} {probe}",
+                _ping(way),
+                way,
             )
+            yield _of_tcp_beyond(way)
 
 
-def _ping(end: End, target: str) -> str:
-    return f"reach {end.address} {target}"
+def _ping(way: Way) -> str:
+    return f"reach {way.source} {way.target}"
+
+
+def _of_tcp_beyond(way: Way) -> Check:
+    return Check(f"TCP from {way.source} to {way.target} is answered", way=way, role="probe")
 
 
 def _of_server(site: Site) -> Iterable[Check]:
@@ -129,12 +180,13 @@ _OWN_IS_ANSWERED = "the host's own address is answered"
 
 _PROLOGUE = rf"""export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 proxies=$(ip -6 neighbour show proxy 2>&1)
+# From an address to another one, perhaps with the address of who answers further on, and a size.
 reach() {{
     for attempt in $(seq {ATTEMPTS}); do
         # -W bounds the wait for an answer; an address without a route fails at once.
-        answer=$(ping -6 -n -c 1 -W 1 -I "$1" "$2" 2>&1) && break
+        answer=$(ping -6 -n -c 1 -W 1 ${{4:+-M do -s "$4"}} -I "$1" "$2" 2>&1) && break
         # Who answers no echo request still says that a packet may go no further.
-        [ -z "$3" ] || case $(ping -6 -n -c 1 -W 1 -t 1 -I "$1" "$3" 2>&1) in
+        [ -z "$3" ] || case $(ping -6 -n -c 1 -W 1 ${{4:+-M do -s "$4"}} -t 1 -I "$1" "$3" 2>&1) in
         *"From $2 "*) return 0 ;;
         esac
         sleep 0.2
@@ -170,17 +222,33 @@ def script(wanted: list[Check]) -> str:
 
     Many are made at once, so the lines come in any order.
     """
-    lines = [_PROLOGUE]
-    for index, check in enumerate(wanted):
+    lines = [_PROLOGUE, *_tcp(wanted)]
+    commands = [(index, check) for index, check in enumerate(wanted) if not check.role]
+    for count, (index, check) in enumerate(commands, 1):
         lines.append(
             f"{{ answer=$({check.command}); status=$?; "
             f"printf '@@ check %s %s %s\\n' {index} $status "
             '"$(echo "$answer" | tail -n 1)"; } &'
         )
-        if index % AT_ONCE == AT_ONCE - 1:
+        if count % AT_ONCE == 0:
             lines.append("wait")
     lines += ["wait", ""]
     return "\n".join(lines)
+
+
+def _tcp(wanted: Iterable[Check]) -> Iterable[str]:
+    """One program for all connections, beside what else is checked."""
+    tried = [
+        f"{index} {check.role} {check.way.source} {check.way.target}"
+        for index, check in enumerate(wanted)
+        if check.role and check.way
+    ]
+    if tried:
+        # Each connection takes two files, and 1024 is what a process is given by default.
+        yield "{ ulimit -n \"$(ulimit -Hn)\"; exec perl - 2>&1; } <<'END_OF_PROGRAM' &"
+        yield f"{_TCP.read_text()}__END__"
+        yield from tried
+        yield "END_OF_PROGRAM"
 
 
 def results(wanted: list[Check], output: str) -> list[Result]:
@@ -195,6 +263,41 @@ def results(wanted: list[Check], output: str) -> list[Result]:
 
 def explanations(site: Site, found: Collection[Result]) -> Iterable[str]:
     """What several results say together, beyond each of them."""
+    yield from _of_pings_alone(found)
+    yield from _of_delivery(site, found)
+
+
+_IS_CONNECTED = "a connection,"
+"""How the program begins where TCP isn't refused, and gets stuck."""
+
+
+def _of_pings_alone(found: Collection[Result]) -> Iterable[str]:
+    """Ways that small pings pass, and large ones or TCP don't."""
+    ways = {r.check.way for r in found if r.is_met and not (r.check.role or r.check.size)}
+    for result in found:
+        way = result.check.way
+        if way is None or result.is_met or way not in ways:
+            continue
+        if result.check.size:
+            yield (
+                f"small packets pass between {way.source} and {way.target}, and those of "
+                f"{result.check.size} bytes don't: the IPv4 path has room for less. Where pings "
+                "show that, a run of both ends finds the MTU that fits; else write it under `mtu`"
+            )
+        if not result.check.role or result.seen.startswith(_IS_CONNECTED):
+            continue
+        if result.check.partner:
+            where = f"on this host, or on {result.check.partner}"
+        else:
+            where = "on the tunnel server, in what it forwards, or beyond"
+        yield (
+            f"ping passes between {way.source} and {way.target}, and TCP doesn't: a firewall lets "
+            f"ICMPv6 through and nothing else ({where})"
+        )
+
+
+def _of_delivery(site: Site, found: Collection[Result]) -> Iterable[str]:
+    """An own address that is answered where a tunnel's isn't."""
     own = {*_of_server(site)} if site.node.server is not None else set()
     is_set_up = all(result.is_met for result in found if result.check in own)
     is_undelivered = any(_OWN_IS_ANSWERED in result.seen for result in found)

@@ -1,51 +1,25 @@
 """Pure: what stops nothing, and is better known: said beside the plan."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable
 
-from tasks.declared.model import End
-from tasks.declared.written import IPV6_MINIMUM_MTU
-from tasks.host.state import FALLBACK, HostState, Link, sysctl_key
+from tasks.host.state import FALLBACK, HostState, sysctl_key
 from tasks.parts import filtering, openings
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Site
 from tasks.planning import exposure, policy
 
-# What goes around each packet: an IPv4 header without options.
-_HEADER = 20
 _ECHO_IGNORED = "net/ipv6/icmp/echo_ignore_all"
 
 
 def warnings(site: Site, state: HostState) -> Iterable[str]:
     """What a person may want to change."""
-    yield from _of_mtu(site, state)
     yield from _of_echo(site, state)
     yield from policy.warnings(site, state)
     yield from filtering.warnings(state)
     yield from openings.warnings(site, state)
     yield from _of_fallback(site, state)
     yield from exposure.warnings(site, state)
-
-
-def _of_mtu(site: Site, state: HostState) -> Iterable[str]:
-    """Tunnels whose packets are too long for what carries them."""
-    too_long: dict[str, dict[str, End]] = defaultdict(dict)
-    for end in site.ends:
-        carrier = _carrier(end, state)
-        if carrier is not None and end.mtu > carrier.mtu - _HEADER:
-            too_long[carrier.name][end.tunnel.client] = end
-    for name, ends in too_long.items():
-        carried, clients = state.links[name].mtu, " and ".join(ends)
-        fitting = carried - _HEADER
-        if fitting < IPV6_MINIMUM_MTU:
-            way_out = f"IPv6 needs {IPV6_MINIMUM_MTU}, so have {name} carry more"
-        else:
-            way_out = f'write `"mtu": {fitting}` there'
-        yield (
-            f"{name} carries packets of {carried} bytes, so those over {fitting} don't fit through "
-            f"the tunnel of {clients}: {way_out}"
-        )
 
 
 def _of_fallback(site: Site, state: HostState) -> Iterable[str]:
@@ -73,12 +47,6 @@ _RAISES_FALLBACK = re.compile(
     rf"\bip\b.*\blink\s+set\s+(?:dev\s+)?{FALLBACK}\b.*\bup\b"
     rf"|\bifconfig\s+{FALLBACK}\s.*\b(?:up|tunnel|add)\b|\bifup\b.*\s{FALLBACK}\b"
 )
-
-
-def _carrier(end: End, state: HostState) -> Link | None:
-    """The interface by which a tunnel's packets leave."""
-    name = state.ipv4_devices.get(end.remote) or state.addresses.get(end.local)
-    return state.links.get(name) if name else None
 
 
 def _of_echo(site: Site, state: HostState) -> Iterable[str]:

@@ -5,5 +5,6 @@ before      the inventory is checked before any host is connected to
 connection  what paramiko leaves undone
 facts       the state of a host, in one command
 survey      every host of a run, read and planned once
+proofs      what shows that packets flow, on all hosts at once
 operations  converge, barrier, verify
 """

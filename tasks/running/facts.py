@@ -45,9 +45,12 @@ def run(host: Host, script: str) -> str:
     return "\n".join(output.stdout_lines)
 
 
-def read(host: Host, node: Node) -> HostState:
-    """The state of a host that is to carry the node. Raises FactError and UnreadableStateError."""
-    return answer.parse(run(host, parts.script(node)))
+def read(host: Host, node: Node, *, measures: bool = False) -> HostState:
+    """The state of a host that is to carry the node, and where it `measures`, of its paths.
+
+    Raises FactError and UnreadableStateError.
+    """
+    return answer.parse(run(host, parts.script(node, measures=measures)))
 
 
 def rehearse(host: Host, found: Plan) -> None:

@@ -5,7 +5,7 @@ What becomes of a client hangs on its server, so the hosts are looked at togethe
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 import click
@@ -20,6 +20,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_state
 from tasks.declared.model import Broker, Node
 from tasks.host.state import HostState, UnreadableStateError
 from tasks.planning import machines
+from tasks.planning.fitting import fit
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
@@ -58,7 +59,8 @@ def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey
     with _lock:
         if state not in _surveys:
             _surveys[state] = found = Survey(wanted or declared(state.inventory))
-            _plan_all(found, _look_at_all(found, state), only_to_prove=only_proves)
+            states = _look_at_all(found, state, measures=not only_proves)
+            _plan_all(found, states, only_to_prove=only_proves)
             if not only_proves:
                 _rehearse_all(found, state)
             _leave_orphans(found, state)
@@ -66,21 +68,24 @@ def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey
     return _surveys[state]
 
 
-def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
-    """The state of each host that can be read, also of those for which nothing is declared."""
+def _look_at_all(found: Survey, state: State, *, measures: bool) -> dict[str, HostState]:
+    """The state of each host that can be read, also of those for which nothing is declared.
+
+    Where a run `measures`, they send packets to each other, too, all at the same time.
+    """
     states: dict[str, HostState] = {}
 
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
         try:
-            states[host.name] = facts.read(host, node)
+            states[host.name] = facts.read(host, node, measures=measures)
         except (UnreadableStateError, PyinfraError) as error:
             if node.is_told:
                 found.refusals[host.name] = (str(error),)
             else:
                 say(host, f"nothing is declared for it, and it can't be read: {error}")
 
-    _on_each(state.inventory.get_active_hosts(), look, state)
+    on_each(state.inventory.get_active_hosts(), look, state)
     # In the order of the inventory, not of the answers.
     return {host.name: states[host.name] for host in state.inventory if host.name in states}
 
@@ -88,15 +93,21 @@ def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
 def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: bool) -> None:
     found.judgement = judged = machines.judge(found.broker.nodes, states)
     found.refusals.update({name: (sentence,) for name, sentence in judged.mistaken.items()})
+    fitting = fit(found.broker.nodes, states, only_to_prove=only_to_prove)
     for name in states.keys() - judged.mistaken.keys() - judged.unasked.keys() - judged.idle.keys():
         try:
-            node = found.broker.nodes[name]
-            found.plans[name] = plan(node, states[name], only_to_prove=only_to_prove)
+            planned = plan(fitting.nodes[name], states[name], only_to_prove=only_to_prove)
+            obstacles: tuple[str, ...] = ()
         except ObstacleError as error:
-            found.refusals[name] = error.sentences
+            obstacles = error.sentences
         except UnreadableStateError as error:
             # A manager's own answer is read by who knows that manager.
-            found.refusals[name] = (str(error),)
+            obstacles = (str(error),)
+        if refused := (*obstacles, *fitting.refusals.get(name, ())):
+            found.refusals[name] = refused
+        else:
+            said = (*fitting.remarks.get(name, ()), *planned.warnings)
+            found.plans[name] = replace(planned, warnings=said)
 
 
 def _rehearse_all(found: Survey, state: State) -> None:
@@ -108,10 +119,10 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except PyinfraError as error:
             found.refusals[host.name] = (str(error),)
 
-    _on_each([host for host in state.inventory if host.name in found.plans], rehearse, state)
+    on_each([host for host in state.inventory if host.name in found.plans], rehearse, state)
 
 
-def _on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
+def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
     """At the same time on all."""
 
     def in_context(host: Host) -> None:
@@ -169,13 +180,16 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
         click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)
 
 
-def say_absent(host: Host, node: Node) -> set[str]:
+def say_absent(host: Host, node: Node) -> None:
     """Tell of the hosts at the other ends of a node's tunnels that are not in this run."""
-    present = {other.name for other in ctx_state.get().active_hosts}
-    absent = {end.peer_host: end.interface for end in node.ends if end.peer_host not in present}
-    for peer, interface in absent.items():
+    for peer, interface in absent(node).items():
         say(host, f"{peer}, the other end of {interface}, is not in this run, and is left alone")
-    return set(absent)
+
+
+def absent(node: Node) -> dict[str, str]:
+    """The hosts at the other ends of a node's tunnels that are not in this run, each with one."""
+    present = {other.name for other in ctx_state.get().active_hosts}
+    return {end.peer_host: end.interface for end in node.ends if end.peer_host not in present}
 
 
 def say(host: Host, text: str, color: str | None = None) -> None:

@@ -183,6 +183,9 @@ tmpfs                57348    776     56572       2% /var
 @@ culvert warnings
 ifup --force sit-web1 ended with status 1: run-parts: /etc/network/if-up.d/mine
 
+@@ culvert paths
+198.51.100.10 203.0.113.20 1400
+
 @@ culvert lines
 /etc/rc.local:3:ip link add sit-web1: x
 
@@ -278,6 +281,7 @@ def test_everything_is_read(answer: str) -> None:
         "/etc/netplan": Room(is_writable=True, free=1483060),
         "/var/lib/culvert": Room(is_writable=False, free=56572),
     }
+    assert found.paths == {(IPAddress("198.51.100.10"), IPAddress("203.0.113.20")): 1400}
     (warning,) = found.warnings
     assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
 
@@ -376,8 +380,10 @@ def test_ufw_has_sysctls_where_it_is_switched_on(answer: str, text: str, path: s
     assert parse(answer.replace(said, f"{text}\n")).ufw_sysctls == path
 
 
-def test_the_script_is_one_that_a_posix_shell_reads() -> None:
-    script = parts.script(node("client"))
+@pytest.mark.parametrize("measures", [True, False])
+def test_the_script_is_one_that_a_posix_shell_reads(*, measures: bool) -> None:
+    script = parts.script(node("client"), measures=measures)
+    assert ("perl - /var/lib/culvert/mtus" in script) == measures
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
     assert not re.search(r"@[A-Z]+@", script)
     assert "sit-ipv6" in script

@@ -48,6 +48,7 @@ HOSTS: list[tuple[Change, str | None]] = [
         "the kernel is told not to load its sit driver: /usr/lib/modprobe.d/x.conf: blacklist sit",
     ),
     (lambda s: replace(s, missing_programs=("ping",)), "`ping` isn't there: install iputils-ping"),
+    (lambda s: replace(s, missing_programs=("perl",)), "`perl` isn't there: install perl-base"),
     (
         lambda s: replace(s, missing_programs=("ip",), links={}),
         "`ip` isn't there: install iproute2",

@@ -12,6 +12,12 @@ from tasks.parts.part import Site
 from tasks.planning import proof
 from tests.samples import CLIENT, INVENTORY, node
 
+OF_CLIENT = [
+    "fra1.example.net answers at 2001:db8:1::2 through sit-ipv6",
+    "packets of full size (1480 bytes) pass through sit-ipv6 both ways",
+    "TCP passes both ways between 2001:db8:1::3 and 2001:db8:1::2 through sit-ipv6 (16 KB each "
+    "way)",
+]
 ANSWERS = "1 packets transmitted, 1 received, 0% packet loss, time 0ms"
 SILENCE = "1 packets transmitted, 0 received, 100% packet loss, time 0ms"
 
@@ -27,6 +33,9 @@ def expected(site: Site) -> list[str]:
 def test_the_server_proves_its_tunnel_and_its_proxying() -> None:
     assert expected(site("server")) == [
         "web1.example.net answers at 2001:db8:1::3 through sit-web1",
+        "packets of full size (1480 bytes) pass through sit-web1 both ways",
+        "TCP passes both ways between 2001:db8:1::2 and 2001:db8:1::3 through sit-web1 (16 KB each "
+        "way)",
         "2001:4860:4860::8888 on the Internet answers 2001:db8:1::2",
         "net.ipv6.conf.all.forwarding is 1",
         "net.ipv6.conf.eth0.forwarding is 1",
@@ -38,34 +47,48 @@ def test_the_server_proves_its_tunnel_and_its_proxying() -> None:
 
 def test_the_client_proves_its_tunnel_and_its_way_to_the_internet() -> None:
     assert expected(site("client")) == [
-        "fra1.example.net answers at 2001:db8:1::2 through sit-ipv6",
+        *OF_CLIENT,
         "2001:4860:4860::8888 is routed into sit-ipv6",
         "2001:4860:4860::8888 on the Internet answers 2001:db8:1::3",
+        "TCP from 2001:db8:1::3 to 2001:4860:4860::8888 is answered",
     ]
 
 
 def test_routed_prefixes_and_networks_are_proven_on_both_ends() -> None:
-    assert [*expected(site("delegating-server"))][:3] == [
-        "web1.example.net answers at 2001:db8:1::3 through sit-web1",
+    assert [*expected(site("delegating-server"))][3:5] == [
         "2001:db8:100::/48 is routed into sit-web1",
         "2001:4860:4860::8888 on the Internet answers 2001:db8:1::2",
     ]
-    assert expected(site("routing-client"))[2:4] == [
+    assert expected(site("routing-client"))[4:7] == [
         "what nobody uses of 2001:db8:100::/48 is unreachable",
         "2001:4860:4860::8888 on the Internet answers 2001:db8:100:1::1 on eth1",
+        "TCP from 2001:db8:100:1::1 to 2001:4860:4860::8888 is answered",
     ]
 
 
 def test_a_client_without_the_default_route_proves_its_tunnel_alone() -> None:
     inventory = {**INVENTORY, "web1.example.net": {"tunnel": {**CLIENT, "default_route": False}}}
     client = declaration.read(inventory, managers.NAMES).nodes["web1.example.net"]
-    assert expected(Site(client, "eth0")) == [
-        "fra1.example.net answers at 2001:db8:1::2 through sit-ipv6"
-    ]
+    assert expected(Site(client, "eth0")) == OF_CLIENT
 
 
-def run(tmp_path: Path, site: Site, **tools: str) -> list[proof.Result]:
+def test_what_takes_both_ends_is_left_out_where_one_is_absent() -> None:
+    server = proof.checks(site("server"), ["web1.example.net"])
+    assert server[0].expected.startswith("2001:4860:4860::8888 on the")
+    client = proof.checks(site("client"), ["fra1.example.net"])
+    assert [check.expected for check in client][:2] == OF_CLIENT[:2]
+    assert {check.role for check in client} == {"", "probe"}
+
+
+# A program that finds that all connections are made.
+CONNECTED = r"""sed -n '1,/^__END__/d; s/^\([0-9]*\) .*/@@ check \1 0 all came/p'"""
+UNCONNECTED = CONNECTED.replace("0 all came", "1 no connection")
+
+
+def run(tmp_path: Path, site: Site, perl: str = CONNECTED, **tools: str) -> list[proof.Result]:
     """What the script finds on a computer whose tools print these texts."""
+    (tmp_path / "perl").write_text(f"#!/bin/sh\n{perl}\n")
+    (tmp_path / "perl").chmod(0o755)
     for tool, text in tools.items():
         (tmp_path / tool).write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         (tmp_path / tool).chmod(0o755)
@@ -82,20 +105,54 @@ def run(tmp_path: Path, site: Site, **tools: str) -> list[proof.Result]:
 
 def test_answers_are_a_proof(tmp_path: Path) -> None:
     found = run(tmp_path, site("client"), ping=ANSWERS, ip="2001:db8::8 dev sit-ipv6 src x")
-    assert [result.is_met for result in found] == [True, True, True]
+    assert [result.is_met for result in found] == [True] * 6
     assert found[0].sentence == (
         "verified: fra1.example.net answers at 2001:db8:1::2 through sit-ipv6"
     )
+    assert found[2].seen == "all came"
+    assert [*proof.explanations(site("client"), found)] == []
 
 
 def test_silence_is_said_with_what_was_expected_and_seen(tmp_path: Path) -> None:
-    found = run(tmp_path, site("client"), ping=SILENCE, ip="x dev eth0", sleep="")
+    tools = {"ping": SILENCE, "ip": "x dev eth0", "sleep": "", "perl": UNCONNECTED}
+    found = run(tmp_path, site("client"), **tools)
     assert [result.sentence for result in found] == [
         "expected: fra1.example.net answers at 2001:db8:1::2 through sit-ipv6; seen: "
         "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
+        "expected: packets of full size (1480 bytes) pass through sit-ipv6 both ways; seen: "
+        "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
+        f"expected: {OF_CLIENT[2]}; seen: no connection",
         "expected: 2001:4860:4860::8888 is routed into sit-ipv6; seen: x dev eth0",
         "expected: 2001:4860:4860::8888 on the Internet answers 2001:db8:1::3; seen: "
         "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
+        "expected: TCP from 2001:db8:1::3 to 2001:4860:4860::8888 is answered; seen: no connection",
+    ]
+    # Where nothing passes, TCP is no case of its own.
+    assert [*proof.explanations(site("client"), found)] == []
+
+
+def test_pings_alone_are_told_of(tmp_path: Path) -> None:
+    found = run(tmp_path, site("client"), UNCONNECTED, ping=ANSWERS, ip="x dev sit-ipv6")
+    assert [result.is_met for result in found] == [True, True, False, True, True, False]
+    assert [*proof.explanations(site("client"), found)] == [
+        "ping passes between 2001:db8:1::3 and 2001:db8:1::2, and TCP doesn't: a firewall lets "
+        "ICMPv6 through and nothing else (on this host, or on fra1.example.net)",
+        "ping passes between 2001:db8:1::3 and 2001:4860:4860::8888, and TCP doesn't: a firewall "
+        "lets ICMPv6 through and nothing else (on the tunnel server, in what it forwards, or "
+        "beyond)",
+    ]
+
+
+def test_full_size_is_told_apart_from_a_firewall(tmp_path: Path) -> None:
+    found = run(tmp_path, site("client"), UNCONNECTED, ping=ANSWERS, ip="x dev sit-ipv6")
+    stalled = [
+        replace(result, is_met=False) if result.check.size else result for result in found[:2]
+    ]
+    stalled.append(replace(found[2], seen="a connection, and of 16384 bytes 0 came in 20 s"))
+    assert [*proof.explanations(site("client"), stalled)] == [
+        "small packets pass between 2001:db8:1::3 and 2001:db8:1::2, and those of 1480 bytes "
+        "don't: the IPv4 path has room for less. Where pings show that, a run of both ends finds "
+        "the MTU that fits; else write it under `mtu`"
     ]
 
 
@@ -112,7 +169,7 @@ def run_with(tmp_path: Path, site: Site, cases: str, ip: str) -> list[proof.Resu
     (tmp_path / "silence").write_text(SILENCE)
     (tmp_path / "answer").write_text(ANSWERS)
     ping = PINGS.format(cases=cases).replace("cat ", f"cat {tmp_path}/")
-    for tool, text in (("ping", ping), ("ip", ip), ("sleep", "")):
+    for tool, text in (("ping", ping), ("ip", ip), ("sleep", ""), ("perl", CONNECTED)):
         (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / tool).chmod(0o755)
     wanted = proof.checks(site)
@@ -135,7 +192,7 @@ def test_a_server_that_ignores_echo_requests_is_known_by_where_hop_limits_end(
     ended = "echo 'From 2001:db8:1::2 icmp_seq=1 Time exceeded: Hop limit'; exit 1"
     cases = f"*'-t 1 '{probe}) {ended} ;;\n{probe}) cat answer ;;"
     found = run_with(tmp_path, site("client"), cases, "echo dev sit-ipv6")
-    assert [result.is_met for result in found] == [True, True, True]
+    assert [result.is_met for result in found] == [True] * 6
     another = cases.replace("From 2001:db8:1::2 ", "From 2001:db8:1::22 ")
     assert not run_with(tmp_path, site("client"), another, "echo dev sit-ipv6")[0].is_met
 
@@ -178,9 +235,9 @@ def test_of_very_many_checks_some_are_made_at_a_time(tmp_path: Path) -> None:
     # This computer's own settings are another matter.
     told = [result for result in found if not result.check.expected.startswith("net.ipv6.")]
     assert [result.sentence for result in told if not result.is_met] == []
-    assert len(found) == 4 * len(MANY) + 3
+    assert len(found) == 6 * len(MANY) + 3
     waits = proof.script(proof.checks(server)).splitlines().count("wait")
-    assert waits == len(found) // proof.AT_ONCE + 1
+    assert waits == (len(found) - len(MANY)) // proof.AT_ONCE + 1
 
 
 MANY = range(1, 81)

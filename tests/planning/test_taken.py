@@ -494,22 +494,6 @@ def test_a_table_that_leads_into_the_tunnel_keeps_nothing_from_it() -> None:
 
 WARNINGS: list[Row] = [
     ("client", "", []),
-    (
-        "client",
-        "link eth0 mtu 1450",
-        [
-            "eth0 carries packets of 1450 bytes, so those over 1430 don't fit through the tunnel "
-            'of web1.example.net: write `"mtu": 1430` there'
-        ],
-    ),
-    (
-        "server",
-        "link eth0 mtu 1290",
-        [
-            "eth0 carries packets of 1290 bytes, so those over 1270 don't fit through the tunnel "
-            "of web1.example.net: IPv6 needs 1280, so have eth0 carry more"
-        ],
-    ),
     ("server", "set net.ipv6.icmp.echo_ignore_all = 1", []),
     (
         "client",

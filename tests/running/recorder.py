@@ -2,9 +2,10 @@
 
 The hosts of `tests.samples` answer as `manager role` in their data `sample` says; a host becomes
 `deployed` when a script changes it, unless its data has `breaks`; with `raises` there it answers
-nothing. Those whose data has the same `machine` are one. What the data has under `boots_with` is a
-sysctl that a file of the host's sets at boot; under `says`, what a script prints that changes it or
-proves something.
+nothing. With `waits_for_other` its proof ends when that of another host has begun, as one of TCP
+does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one.
+What the data has under `boots_with` is a sysctl that a file of the host's sets at boot; under
+`says`, what a script prints that changes it or proves something.
 """
 
 import json
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gevent
 from paramiko import ChannelException
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
@@ -35,7 +37,8 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         machine = self.host.data.get("machine", self.host.name)
         setting = self.host.data.get("boots_with", "#")
         when = "deployed" if deployed else "bare"
-        kind, lines = "read", [f"{when} {self.host.data.sample} {machine} {setting}"]
+        passes = self.host.data.get("passes", 0)
+        kind, lines = "read", [f"{when} {self.host.data.sample} {machine} {passes} {setting}"]
     elif text.startswith("main()") and "@@ rehearsed" in text:
         kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
         if self.host.data.get("refuses") != kind:
@@ -48,6 +51,10 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         failing = self.host.data.get("fails_check")
         seen = self.host.data.get("says", "what was seen")
         lines = [f"@@ check {i} {int(i == failing)} {seen}" for i in range(20)]
+        proving.add(self.host.name)
+        if self.host.data.get("waits_for_other"):
+            gevent.sleep(0.5)
+            assert len(proving) > 1
     else:
         kind, lines = "unexpected", [text]
     log.append((self.host.name, kind))
@@ -56,9 +63,15 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role, machine, setting = output.split()
+    when, manager, role, machine, passes, setting = output.split()
     found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
-    return replace(found, machine=machine, sysctl_files=samples.sysctl_files({LATER: setting}))
+    (end,) = samples.node(role).ends
+    return replace(
+        found,
+        machine=machine,
+        paths={(end.local, end.remote): int(passes)} if int(passes) else {},
+        sysctl_files=samples.sysctl_files({LATER: setting}),
+    )
 
 
 def connect(self: FakeConnector) -> None:
@@ -76,6 +89,7 @@ ERRORS = {
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()
+proving: set[str] = set()
 
 if __name__ == "__main__":
     destination = Path(sys.argv.pop(1))

@@ -15,13 +15,53 @@ def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
     assert "+route default via 2001:db8:1::2 dev sit-ipv6\n" in done.output
 
 
-def test_what_is_warned_of_is_said_beside_the_plan(run: Start) -> None:
+def test_an_mtu_that_does_not_fit_is_refused_before_any_host_is_changed(run: Start) -> None:
     tunnel = {**CLIENT, "server": SERVER_HOST, "server_interface": "sit-web1", "mtu": 1490}
-    done = run("deploy.py", "--dry", client={"tunnel": tunnel})
-    assert done.status == 0
-    warning = "eth0 carries packets of 1500 bytes, so those over 1480 don't fit through the tunnel"
+    done = run(client={"tunnel": tunnel})
+    assert done.status == 1
+    refusal = f'so 1490 is too much for the tunnel of {CLIENT_HOST}: write `"mtu": 1480` there'
     for host in (SERVER_HOST, CLIENT_HOST):
-        assert f"[{host}] {warning} of {CLIENT_HOST}: write" in done.output
+        carried = f"eth0 of {SERVER_HOST} carries packets of 1500 bytes"
+        assert f"[{host}] {carried}, {refusal}, or no `mtu`\n" in done.output
+        assert done.on(host) == ["read"]
+
+
+def test_a_path_that_is_narrow_decides_at_both_ends_and_is_said_beside_the_plan(run: Start) -> None:
+    done = run("deploy.py", "--dry", "--diff", client={"passes": 1400})
+    assert done.status == 0, done.output
+    remark = (
+        f"packets of up to 1400 bytes pass from {CLIENT_HOST} to {SERVER_HOST} (198.51.100.10), so "
+        f"an MTU of 1380 goes to the tunnel of {CLIENT_HOST}, at both ends\n"
+    )
+    for host, path in ((SERVER_HOST, "198.51.100.10 remote 203.0.113.20"), (CLIENT_HOST, "203")):
+        assert f"[{host}] {remark}" in done.output
+        assert f"+++ {host}:/var/lib/culvert/mtus\n" in done.output
+        assert f"sit local {path}" in done.output
+    assert done.output.count(" ttl 255 mtu 1380 up\n") == 2
+
+
+def test_both_ends_prove_their_tunnels_at_the_same_time(run: Start) -> None:
+    as_declared = {"is_deployed": True}
+    wait = {"waits_for_other": True}
+    done = run(
+        "tasks.verify.verify",
+        *("-y", "--parallel", "1"),
+        server=as_declared | wait,
+        client=as_declared | wait,
+    )
+    assert done.status == 0, done.output
+
+
+def test_what_needs_the_other_end_is_left_out_where_that_is_lost(run: Start) -> None:
+    as_declared = {"is_deployed": True}
+    done = run(
+        "tasks.verify.verify", "-y", server=as_declared | {"breaks": "verify"}, client=as_declared
+    )
+    assert done.status == 1
+    assert f"[{SERVER_HOST}] nothing is known of the tunnels: " in done.output
+    assert f"[{CLIENT_HOST}] verified: {SERVER_HOST} answers at" in done.output
+    assert "TCP passes both ways" not in done.output
+    assert f"[{CLIENT_HOST}] verified: TCP from" in done.output
 
 
 def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Start) -> None:

@@ -34,6 +34,7 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
             ends=tuple(end for end in sides if end.host == host),
             numbered=numbered,
             is_cleared=_is_empty_list(data.get("tunnel")),
+            leaves_firewall=host in entries.left_firewalls,
         )
         for host, data in inventory.items()
     }

@@ -21,6 +21,10 @@ from tasks.declared.written import (
 _AnyWritten = TypeVar("_AnyWritten", bound=Written)
 
 
+# What a host's `firewall` may be.
+OPEN, LEAVE = "open", "leave"
+
+
 class Entry(NamedTuple):
     """A tunnel, and where in the inventory it was written."""
 
@@ -48,8 +52,10 @@ class Entries:
         self.servers: dict[str, Server] = {}
         self.tunnels: list[Entry] = []
         self.chosen_managers: dict[str, str] = {}
+        self.left_firewalls: set[str] = set()
         for host, data in inventory.items():
             self._read_server(host, data.get("tunnel_server"))
+            self._read_firewall(host, data)
         for host, data in inventory.items():
             for field, written in mappings("tunnel", data.get("tunnel")):
                 self._read_tunnel(host, field, written)
@@ -80,6 +86,17 @@ class Entries:
             external_interface=written.external_interface,
             probe_address=written.probe_address,
         )
+
+    def _read_firewall(self, host: str, data: Mapping[str, Any]) -> None:
+        # The name may mean something else to other deploys, on hosts of theirs.
+        if data.get("tunnel") is None and data.get("tunnel_server") is None:
+            return
+        written = data.get("firewall")
+        if written == LEAVE:
+            self.left_firewalls.add(host)
+        elif written not in (OPEN, None):
+            accepted = f"expected {OPEN!r}, to have it opened for the tunnels, or {LEAVE!r}"
+            self.mistakes.add(host, "firewall", written, accepted)
 
     def _read_tunnel(self, host: str, field: str, data: object) -> None:
         written = self._check(host, field, WrittenTunnel, data)

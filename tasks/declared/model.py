@@ -127,6 +127,8 @@ class Node:
     numbered: frozenset[IPAddress] = frozenset()
     """The server's address of every tunnel of the inventory, so that a free number can be named."""
     is_cleared: bool = False
+    # Whether its firewall is nobody's but its owner's to change.
+    leaves_firewall: bool = False
 
     @property
     def is_declared(self) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 from netaddr import IPAddress
 
-from tasks.host import asking, rules
+from tasks.host import asking, iptables_listing, nft_listing, rules, ruleset
+from tasks.host.ruleset import LEGACY, NFT, Ruleset
 from tasks.host.state import (
     MAIN,
     File,
@@ -55,6 +56,7 @@ def parse(output: str) -> HostState:
                 for destination, route in outer.items()
                 if "table" in route
             },
+            ruleset=_ruleset(sections),
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
             ufw_sysctls=_ufw_sysctls(sections["ufw"]),
@@ -181,6 +183,16 @@ def _outer_routes(text: str) -> dict[IPAddress, Any]:
         if "dev" in route:
             found.setdefault(IPAddress(route["dst"]), route)
     return found
+
+
+def _ruleset(sections: Mapping[str, str]) -> Ruleset:
+    form, _, listing = sections["ruleset"].partition("\n")
+    told = [
+        iptables_listing.parse(sections[f"{family} {tables}"], backend, family)
+        for family in ("ip", "ip6")
+        for tables, backend in (("tables of nft", NFT), ("legacy tables", LEGACY))
+    ]
+    return ruleset.merged(nft_listing.parse(listing, is_terse=form == "terse"), told)
 
 
 def _sysctls(text: str) -> dict[str, str]:

@@ -18,6 +18,9 @@ _NEIGHBOURHOOD = 64
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
 ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 
+# Of a ruleset with its sets, in bytes.
+_RULESET_LIMIT = 1_000_000
+
 MARK = "@@ culvert "
 ANSWER = "answer of "
 
@@ -52,6 +55,31 @@ section proxies; ip -6 -json neighbour show proxy
 section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
 @REMOTES@
 END
+section ruleset
+if has nft; then
+    # Sets may be very large: without them, where all is more than people write.
+    rules=$(nft -j list ruleset 2>/dev/null | head -c @LIMIT@)
+    if [ "${#rules}" -lt @LIMIT@ ]; then
+        printf 'whole\n%s\n' "$rules"
+    else
+        rules=
+        echo terse; nft -j -t list ruleset 2>/dev/null
+    fi
+fi
+for family in ip ip6; do
+    section "$family tables of nft"
+    save=${family}tables-nft-save
+    if has "$save"; then
+        "$save" 2>/dev/null
+    elif ${family}tables-save --version 2>/dev/null | grep -q nf_tables; then
+        ${family}tables-save 2>/dev/null
+    fi
+    # Whoever asks for a table that isn't there has it made.
+    section "$family legacy tables"
+    save=${family}tables-legacy-save
+    has "$save" || save=${family}tables-save
+    if grep -q . "/proc/net/${family}_tables_names" 2>/dev/null; then "$save" 2>/dev/null; fi
+done
 section sysctls
 grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/accept_redirects \
     /proc/sys/net/ipv6/conf/*/autoconf /proc/sys/net/ipv6/conf/*/forwarding \
@@ -72,7 +100,8 @@ section units
 if has systemctl; then
     systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
         NetworkManager.service systemd-networkd.service systemd-networkd.socket \
-        networking.service ufw.service \
+        networking.service ufw.service nftables.service netfilter-persistent.service \
+        docker.service firewalld.service \
         $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
 fi
 section radvd
@@ -129,6 +158,7 @@ def script(
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
+        .replace("@LIMIT@", str(_RULESET_LIMIT))
         .replace("@REMOTES@", "\n".join(_outer(node)))
     )
 

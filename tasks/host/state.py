@@ -8,6 +8,7 @@ from functools import cached_property
 from netaddr import IPAddress, IPNetwork
 
 from tasks.host.rules import REJECTIONS, Rule
+from tasks.host.ruleset import Ruleset
 
 # How every file of Culvert is called, and no other, except in folders of its own.
 OWNED = "60-culvert"
@@ -136,6 +137,8 @@ class HostState:
     # Device of the route to an IPv4 address, and its table where that isn't the main one.
     ipv4_devices: Mapping[IPAddress, str] = field(default_factory=dict)
     ipv4_tables: Mapping[IPAddress, str] = field(default_factory=dict)
+    # Netfilter's.
+    ruleset: Ruleset = field(default_factory=Ruleset)
     # By the path below /proc/sys: net/ipv6/conf/eth0.100/proxy_ndp.
     sysctls: Mapping[str, str] = field(default_factory=dict)
     # What sets sysctls at boot, by path: the lines that are no comments. A mask has none.

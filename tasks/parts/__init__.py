@@ -2,6 +2,8 @@
 
 part            what a part must be able to say, and where it is to be put
 sysctls         the kernel's settings that forwarding needs, and what they were before
+openings        what the host's own firewall must let pass
+    firewalls/  one module for each firewall: its chains, files and commands
 tunnels         the tunnels, by their network manager
     managers/   one module for each network manager: its evidence, files and commands
     sit         a tunnel as the kernel holds it: lines that tell of it, commands that make it so
@@ -16,12 +18,12 @@ from typing import TypeVar
 from tasks.declared.model import Node
 from tasks.host import asking
 from tasks.host.state import PLACES
-from tasks.parts import additions, advertisements, sysctls, tunnels
+from tasks.parts import additions, advertisements, openings, sysctls, tunnels
 from tasks.parts.managers import MANAGERS
 from tasks.parts.part import Part
 
 # In the order in which they are made; they are stopped in the other one.
-PARTS: tuple[Part, ...] = (sysctls, tunnels, additions, advertisements)
+PARTS: tuple[Part, ...] = (sysctls, openings, tunnels, additions, advertisements)
 
 
 _T = TypeVar("_T")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tasks.declared.model import Node
 from tasks.host.changes import Changes, FileChange
 from tasks.host.state import File, HostState
-from tasks.parts import FOLDERS, OWN_FOLDERS, PARTS
+from tasks.parts import FOLDERS, OWN_FOLDERS, PARTS, openings
 from tasks.parts.part import Site
 from tasks.planning import by_hand, detection, obstacles, policy, taken, warnings
 from tasks.planning.obstacles import ObstacleError
@@ -25,13 +25,16 @@ class Plan:
     warnings: tuple[str, ...] = ()
     # What works, or would, and not after the next boot: sentences.
     lost_at_boot: tuple[str, ...] = ()
+    # What the host's firewall would drop now, though no ping tells: sentences.
+    dropped: tuple[str, ...] = ()
 
 
 def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     """The plan for a host: to be as declared, or rid of Culvert where it is to carry nothing.
 
     Raises ObstacleError where something on the host stands in the way. What would be lost at the
-    next boot does too, unless it is `only_to_prove` what is there.
+    next boot does too, and what the host's firewall drops and can't be told to let pass, unless it
+    is `only_to_prove` what is there.
     """
     lost: tuple[str, ...] = ()
     if node.is_declared:
@@ -50,14 +53,23 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
         _stop(found)
         lost = tuple(sentence for part in PARTS for sentence in part.lost_at_boot(site, state))
         found = [sentence for part in PARTS for sentence in part.obstacles(site, state)]
-        _stop(found if only_to_prove else [*found, *lost])
+        if not only_to_prove:
+            found += [*openings.refusals(site, state), *lost]
+        _stop(found)
     else:
         if state.files or state.unreadable:
             _stop(obstacles.of_user(state))
         site, grounds = Site(node), "it is to carry nothing"
     changes = _changes(site, state)
     _stop(obstacles.of_room(changes, state))
-    return Plan(site, grounds, changes, tuple(warnings.warnings(site, state)), lost)
+    return Plan(
+        site,
+        grounds,
+        changes,
+        warnings=tuple(warnings.warnings(site, state)),
+        lost_at_boot=lost,
+        dropped=tuple(openings.dropped(site, state)),
+    )
 
 
 def _stop(sentences: Iterable[str]) -> None:

@@ -40,6 +40,7 @@ def converge() -> Commands:
     except (UnreadableStateError, PyinfraError) as error:
         yield _failure([str(error)])
     else:
+        survey().after[host.name] = after
         if after.changes:
             yield _failure(
                 ["all was applied, and this is not as it should be:", after.changes.diff()]
@@ -58,7 +59,9 @@ def verify() -> Commands:
     """Prove that packets flow through every tunnel of a host."""
     if state.current_stage != StateStage.Execute:
         return
-    planned = survey().plans[host.name]
+    found = survey()
+    # What a firewall lets pass, and what a boot would take away, may be another since the change.
+    planned = found.after.get(host.name, found.plans[host.name])
     site = planned.site
     if not site.node.is_declared:
         return
@@ -73,7 +76,8 @@ def verify() -> Commands:
     failures = [result.sentence for result in results if not result.is_met]
     if failures:
         failures += proof.explanations(site, results)
-    if failures := [*failures, *proof.losses(planned.lost_at_boot)]:
+    failures += [*planned.dropped, *proof.losses(planned.lost_at_boot)]
+    if failures:
         yield _failure(failures)
 
 

@@ -31,11 +31,13 @@ from tasks.running.before import declared
 class Survey:
     """What was found on the hosts of one run: a plan for each, or why it is left alone.
 
-    `refusals` are failures, and what `judgement` says of others isn't.
+    `refusals` are failures, and what `judgement` says of others isn't. `after` has what would be
+    left to do on each host that this run has changed, as it was read then.
     """
 
     broker: Broker
     plans: dict[str, Plan] = field(default_factory=dict)
+    after: dict[str, Plan] = field(default_factory=dict)
     refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     judgement: Judgement = field(default_factory=Judgement)
 

@@ -671,3 +671,22 @@ def test_whatever_is_written_there_is_a_message_and_no_other_exception(
         for line in error.mistakes:
             assert "\n" not in line
             assert line.partition(": ")[0] in [*inventory, "the inventory declares nothing"]
+
+
+@pytest.mark.parametrize(
+    ("data", "is_left"),
+    [({}, False), ({"firewall": "open"}, False), ({"firewall": "leave"}, True)],
+)
+def test_a_firewall_is_opened_or_left(data: dict[str, Any], is_left: bool) -> None:
+    inventory = {**INVENTORY, CLIENT_HOST: {**INVENTORY[CLIENT_HOST], **data}}
+    assert read(inventory, []).nodes[CLIENT_HOST].leaves_firewall == is_left
+
+
+def test_anything_else_is_done_with_no_firewall() -> None:
+    inventory = {**INVENTORY, CLIENT_HOST: {**INVENTORY[CLIENT_HOST], "firewall": True}}
+    assert mistakes(inventory) == [
+        f"{CLIENT_HOST}: firewall = True: expected 'open', to have it opened for the tunnels, "
+        "or 'leave'"
+    ]
+    # The name may be somebody else's where nothing is Culvert's.
+    assert read({**INVENTORY, "db1.example.net": {"firewall": True}}, []).nodes

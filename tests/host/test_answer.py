@@ -8,12 +8,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from netaddr import IPAddress
+from netaddr import IPAddress, IPNetwork
 
 from tasks import parts
 from tasks.declared import declaration
 from tasks.declared.model import Node
 from tasks.host.answer import parse
+from tasks.host.ruleset import Flow
 from tasks.host.state import (
     File,
     Line,
@@ -87,6 +88,34 @@ net:[4026531840]
 [{{"dst":"203.0.113.1","gateway":"198.51.100.1","dev":"eth0","flags":[]}}]
 [{{"dst":"203.0.113.1","dev":"wg0","prefsrc":"192.0.2.1","flags":[],"uid":0}}]
 [{{"dst":"203.0.113.2","from":"198.51.100.10","dev":"wg0","table":"51820","flags":[],"uid":0}}]
+
+@@ culvert ruleset
+whole
+{{"nftables": [{{"metainfo": {{"version": "1.0.6", "json_schema_version": 1}}}},
+{{"table": {{"family": "ip", "name": "filter", "handle": 1}}}},
+{{"chain": {{"family": "ip", "table": "filter", "name": "INPUT", "handle": 1, "type": "filter",
+"hook": "input", "prio": 0, "policy": "drop"}}}},
+{{"rule": {{"family": "ip", "table": "filter", "chain": "INPUT", "handle": 2,
+"expr": [{{"xt": {{"type": "match", "name": "conntrack"}}}}, {{"accept": null}}]}}}},
+{{"rule": {{"family": "ip", "table": "filter", "chain": "INPUT", "handle": 3,
+"expr": [{{"match": {{"op": "==", "left": {{"meta": {{"key": "iifname"}}}},
+"right": {{"set": ["a", "b"]}}}}}}, {{"accept": null}}]}}}}]}}
+
+@@ culvert ip tables of nft
+*filter
+:INPUT DROP [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -j ACCEPT
+COMMIT
+
+@@ culvert ip legacy tables
+
+@@ culvert ip6 tables of nft
+
+@@ culvert ip6 legacy tables
+*filter
+:FORWARD DROP [0:0]
+COMMIT
 
 @@ culvert sysctls
 /proc/sys/net/ipv6/conf/eth0.7/proxy_ndp:1
@@ -248,6 +277,17 @@ def test_everything_is_read(answer: str) -> None:
     }
     (warning,) = found.warnings
     assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
+
+
+def test_rules_are_told_by_nft_and_by_iptables_each_of_what_it_knows(answer: str) -> None:
+    """Iptables takes a rule of nft's for one without conditions."""
+    ruleset = parse(answer).ruleset
+    incoming = Flow("input", IPNetwork("203.0.113.20"), IPNetwork("198.51.100.10"), "eth0", "", 41)
+    (drop,) = ruleset.drops(incoming)
+    assert str(drop) == "chain ip filter INPUT drops it (policy)"
+    through = Flow("forward", IPNetwork("2001:db8:1::3"), IPNetwork("::/0"), "sit-web1", "eth0")
+    (drop,) = ruleset.drops(through)
+    assert str(drop) == "chain ip6tables (legacy) filter FORWARD drops it (policy)"
 
 
 def test_half_of_what_tells_machines_apart_tells_nothing(answer: str) -> None:

@@ -1,0 +1,469 @@
+"""Pure: netfilter's rules, as a host tells of them, and what they do with a flow of packets.
+
+Every base chain of a hook must let a packet pass: one that accepts overrules none that drops. What
+can't be judged from here (rate limits, marks, sets of unknown content, modules) counts as a rule
+that doesn't match: what accepts by it is no promise, and what drops by it is for others.
+Source: nf_tables_core.c of Linux, libnftables-json(5), iptables-extensions(8).
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from netaddr import IPNetwork
+
+NFT, LEGACY = "nft", "iptables-legacy"
+OWN_TABLE = ("inet", "culvert")
+MARK = "culvert"
+"""The comment that every rule of Culvert's carries in somebody else's chain."""
+POLICY = "its policy"
+PROTOCOL_41 = 41
+
+# A packet of a kind that isn't known is one of these, and each of them must pass.
+_COMMON = (6, 17, 58)
+# Before and after what a packet is for, it meets these.
+_HOOKS = {
+    "input": ("prerouting", "input"),
+    "forward": ("prerouting", "forward", "postrouting"),
+    "output": ("output", "postrouting"),
+}
+_FAMILIES = {4: {"ip", "inet"}, 6: {"ip6", "inet"}}
+# What a hook knows of a packet's interfaces.
+_HAS_CAME_IN = {"prerouting", "input", "forward"}
+_HAS_GOES_OUT = {"forward", "output", "postrouting"}
+# Chains that jump in circles are refused by the kernel; a listing may have been cut in two.
+_DEPTH = 32
+
+Truth = bool | None
+"""None: it can't be judged."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A base chain; `backend` is `nft` or `iptables-legacy`.
+
+    What iptables-nft makes is nft's, too: `Ruleset.is_of_iptables` tells.
+    """
+
+    backend: str
+    family: str
+    table: str
+    name: str
+    hook: str
+
+    def __str__(self) -> str:
+        if self.backend == LEGACY:
+            program = "ip6tables" if self.family == "ip6" else "iptables"
+            return f"{program} (legacy) {self.table} {self.name}"
+        return f"{self.family} {self.table} {self.name}"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Packets that must pass, new to connection tracking.
+
+    `protocol` None: a TCP, UDP or ICMPv6 packet of which nothing more is known. An interface that
+    isn't known is empty.
+    """
+
+    hook: str
+    source: IPNetwork
+    destination: IPNetwork
+    came_in: str = ""
+    goes_out: str = ""
+    protocol: int | None = None
+
+    @property
+    def version(self) -> int:
+        return int(self.source.version)
+
+    def __str__(self) -> str:
+        if self.protocol == PROTOCOL_41:
+            kind = "protocol 41"
+        else:
+            kind = f"IPv{self.version}" if self.protocol is None else f"protocol {self.protocol}"
+        if self.hook == "forward":
+            ends = f"from {self.came_in} to {self.goes_out}"
+            found = (("source", self.source), ("destination", self.destination))
+            named = [f"{what} {_short(net)}" for what, net in found if net.prefixlen]
+            return f"{kind} {ends}, {', '.join(named)}" if named else f"{kind} {ends}"
+        other = self.source if self.hook == "input" else self.destination
+        return f"{kind} {'from' if self.hook == 'input' else 'to'} {_short(other)}"
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Addresses of one version, in order and merged."""
+
+    version: int
+    firsts: tuple[int, ...]
+    lasts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, version: int, pairs: Iterable[tuple[int, int]]) -> "Ranges":
+        merged: list[tuple[int, int]] = []
+        for first, last in sorted(pairs):
+            if merged and first <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+            else:
+                merged.append((first, last))
+        return cls(version, tuple(f for f, _ in merged), tuple(e for _, e in merged))
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        return [*zip(self.firsts, self.lasts, strict=True)]
+
+    def holds(self, network: IPNetwork) -> Truth:
+        """Whether all of the network lies in it; None where a part does."""
+        if network.version != self.version:
+            return False
+        place = bisect_right(self.firsts, network.last)
+        if not place or self.lasts[place - 1] < network.first:
+            return False
+        inside = self.firsts[place - 1] <= network.first and network.last <= self.lasts[place - 1]
+        return True if inside else None
+
+
+@dataclass(frozen=True)
+class Names:
+    """Words: of interfaces, with a star at the end of one that is a pattern, or of anything."""
+
+    exact: frozenset[str]
+    beginnings: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> "Names":
+        patterns = {w for w in words if w.endswith("*") and not w.endswith("\\*")}
+        exact = frozenset(w.replace("\\*", "*") for w in {*words} - patterns)
+        return cls(exact, frozenset(word[:-1] for word in patterns))
+
+    def holds(self, word: str) -> bool:
+        return word in self.exact or any(word.startswith(each) for each in self.beginnings)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a rule asks of a packet.
+
+    `keys` name what is looked at, more than one of them together; `values` are what each key may
+    have, in alternatives, or None where they can't be told.
+    """
+
+    keys: tuple[str, ...]
+    values: tuple[tuple[Ranges | Names | None, ...], ...] | None
+    is_negated: bool = False
+
+
+UNKNOWN = Condition(("unknown",), None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a packet goes: accept, drop, return, jump, goto; `target` is a chain's name."""
+
+    kind: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a chain, base or not. `handle` is nft's, 0 where there is none."""
+
+    backend: str
+    family: str
+    table: str
+    chain: str
+    text: str
+    conditions: tuple[Condition, ...] = ()
+    # The first whose condition holds counts: most rules have one, without any; a map has many.
+    verdicts: tuple[tuple[Condition | None, Verdict], ...] = ()
+    comment: str = ""
+    handle: int = 0
+    # Something in it is of a module's, of which whoever told says no more than that.
+    is_opaque: bool = False
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.backend, self.family, self.table
+
+    def does_as(self, other: "Rule") -> bool:
+        """Whether both do the same in the same chain, whatever their words."""
+        return replace(self, text="", comment="", handle=0) == replace(
+            other, text="", comment="", handle=0
+        )
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A flow that ends in a base chain, `by` a rule, in its words, or its policy."""
+
+    flow: Flow
+    chain: Chain
+    by: str
+    rule: Rule | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        if self.rule is None:
+            return f"chain {self.chain} drops it (policy)"
+        inside = f" in {self.rule.chain}" if self.rule.chain != self.chain.name else ""
+        return f"chain {self.chain} drops it{inside} (`{self.by}`)"
+
+
+Place = tuple[str, str, str]
+"""A backend, a family, a table."""
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """All base chains of a host, with their policies, and the rules of every chain in order.
+
+    `of_iptables` are the tables that iptables-nft or iptables-legacy manages.
+    """
+
+    policies: Mapping[Chain, str] = field(default_factory=dict)
+    rules: Mapping[tuple[Place, str], tuple[Rule, ...]] = field(default_factory=dict)
+    of_iptables: frozenset[Place] = frozenset()
+
+    def is_of_iptables(self, chain: Chain) -> bool:
+        """Whether iptables manages the chain, by whatever backend."""
+        return (chain.backend, chain.family, chain.table) in self.of_iptables
+
+    def has_chain(self, backend: str, family: str, table: str, name: str) -> bool:
+        return ((backend, family, table), name) in self.rules
+
+    def drops(self, flow: Flow, *, as_without: str = "") -> tuple[Drop, ...]:
+        """The base chains in which a flow ends, in the order in which it meets their hooks.
+
+        As if the rules were not there whose comment is `as_without`.
+        """
+        if as_without:
+            return self.without(lambda rule: rule.comment == as_without).drops(flow)
+        if flow not in self._known:
+            self._known[flow] = tuple(self._drops(flow))
+        return self._known[flow]
+
+    def without(self, is_left_out: Callable[[Rule], bool]) -> "Ruleset":
+        """The same host, but for some of its rules."""
+        out = frozenset(id(rule) for rule in self.all_rules() if is_left_out(rule))
+        if out and out not in self._others:
+            rules = {
+                key: tuple(rule for rule in found if id(rule) not in out)
+                for key, found in self.rules.items()
+            }
+            self._others[out] = replace(self, rules=rules)
+        return self._others[out] if out else self
+
+    def _drops(self, flow: Flow) -> Iterator[Drop]:
+        kinds = _COMMON if flow.protocol is None else (flow.protocol,)
+        for hook in _HOOKS[flow.hook]:
+            for chain in self._chains.get((hook, flow.version), ()):
+                found = (_Walk(self, flow, chain, kind).drop() for kind in kinds)
+                if drop := next((each for each in found if each), None):
+                    yield drop
+
+    def commented(self, comment: str = MARK) -> dict[str, tuple[Rule, ...]]:
+        """The rules with this comment, in the order of each chain, by words for the chain."""
+        return {
+            " ".join((*place, chain)): found
+            for (place, chain), rules in self.rules.items()
+            if (found := tuple(rule for rule in rules if rule.comment == comment))
+        }
+
+    def all_rules(self) -> Iterator[Rule]:
+        for rules in self.rules.values():
+            yield from rules
+
+    # Asked again and again of the same rules.
+    @cached_property
+    def _known(self) -> dict[Flow, tuple[Drop, ...]]:
+        return {}
+
+    @cached_property
+    def _others(self) -> dict[frozenset[int], "Ruleset"]:
+        return {}
+
+    @cached_property
+    def _chains(self) -> dict[tuple[str, int], list[Chain]]:
+        found: dict[tuple[str, int], list[Chain]] = {}
+        for chain in self.policies:
+            for version, families in _FAMILIES.items():
+                is_own = (chain.family, chain.table) == OWN_TABLE
+                if chain.family in families and not is_own and self._may_drop(chain):
+                    found.setdefault((chain.hook, version), []).append(chain)
+        return found
+
+    def _may_drop(self, chain: Chain) -> bool:
+        """Whether anything ends there at all."""
+        if self.policies[chain] == "drop":
+            return True
+        place, left, seen = (chain.backend, chain.family, chain.table), [chain.name], set[str]()
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for rule in self.rules.get((place, name), ()):
+                for _, verdict in rule.verdicts:
+                    if verdict.kind == "drop":
+                        return True
+                    left.append(verdict.target)
+        return False
+
+
+def merged(listed: Ruleset, told: Iterable[Ruleset]) -> Ruleset:
+    """What nft lists, and what iptables tells: of rules of its own tables, and of tables beside."""
+    told = [*told]
+    better = frozenset[Place]().union(*(each.of_iptables for each in told))
+    policies = {
+        chain: policy
+        for chain, policy in listed.policies.items()
+        if (chain.backend, chain.family, chain.table) not in better
+    }
+    rules = {key: found for key, found in listed.rules.items() if key[0] not in better}
+    for each in told:
+        policies |= each.policies
+        rules |= {key: _both(listed.rules.get(key, ()), own) for key, own in each.rules.items()}
+    return Ruleset(policies, rules, better)
+
+
+def _both(listed: tuple[Rule, ...], told: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The rules of one chain, as each is told best.
+
+    Nft knows nothing of iptables' modules, and iptables leaves out what it knows nothing of.
+    """
+    if len(listed) != len(told):
+        return told
+    return tuple(
+        other if one.is_opaque else replace(one, text=other.text, comment=other.comment)
+        for one, other in zip(listed, told, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A flow's packets of one protocol, through one base chain and those that it jumps to."""
+
+    ruleset: Ruleset
+    flow: Flow
+    chain: Chain
+    protocol: int
+
+    def drop(self) -> Drop | None:
+        """How it ends here; None where it passes."""
+        verdict, rule = self._through(self.chain.name, 0)
+        if verdict == "accept" or (
+            verdict == "return" and self.ruleset.policies[self.chain] != "drop"
+        ):
+            return None
+        by = POLICY if rule is None else rule.text
+        return Drop(self.flow, self.chain, by, rule)
+
+    def _through(self, chain: str, depth: int) -> tuple[str, Rule | None]:
+        """`accept` or `drop`, with the rule that says so, or `return` at the end."""
+        if depth > _DEPTH:
+            return "return", None
+        place = (self.chain.backend, self.chain.family, self.chain.table)
+        for rule in self.ruleset.rules.get((place, chain), ()):
+            if not all(map(self._is_met, rule.conditions)):
+                continue
+            verdict = next(
+                (
+                    v
+                    for condition, v in rule.verdicts
+                    if condition is None or self._holds(condition)
+                ),
+                None,
+            )
+            if verdict is None:
+                continue
+            if verdict.kind in {"accept", "drop"}:
+                return verdict.kind, rule
+            if verdict.kind == "return":
+                return "return", None
+            ended, by = self._through(verdict.target, depth + 1)
+            if ended != "return" or verdict.kind == "goto":
+                return ended, by
+        return "return", None
+
+    def _is_met(self, condition: Condition) -> bool:
+        return self._holds(condition) is True
+
+    def _holds(self, condition: Condition) -> Truth:
+        if condition.values is None:
+            return None
+        # A rule on IPv4 addresses is for no IPv6 packet, also where it says `!=`.
+        if any(not self._is_of(key) for key in condition.keys):
+            return False
+        found: Truth = False
+        for alternative in condition.values:
+            held = _all(map(self._has, condition.keys, alternative))
+            if held:
+                found = True
+                break
+            if held is None:
+                found = None
+        return found if found is None else found != condition.is_negated
+
+    def _is_of(self, key: str) -> bool:
+        """Whether a packet has what a key names."""
+        if key.endswith((" of IPv4", " of IPv6")):
+            return key.endswith(str(self.flow.version))
+        return True
+
+    def _has(self, key: str, values: Ranges | Names | None) -> Truth:
+        """Whether what a key names is among the values."""
+        if values is None:
+            return None
+        name = key.partition(" of ")[0]
+        if isinstance(values, Ranges):
+            networks = {"source": self.flow.source, "destination": self.flow.destination}
+            return values.holds(networks[name]) if name in networks else None
+        word = self._word(name)
+        return None if word is None else values.holds(word)
+
+    def _word(self, key: str) -> str | None:
+        flow, hook = self.flow, self.chain.hook
+        words = {
+            "came in": flow.came_in if hook in _HAS_CAME_IN else "",
+            "goes out": flow.goes_out if hook in _HAS_GOES_OUT else "",
+            "protocol": str(self.protocol),
+            "version": str(flow.version),
+            "state": "new",
+            "direction": "original",
+            "packet": "host",
+            # Where the packet is for: this host, or somebody else.
+            "destination type": "local" if flow.hook == "input" else "unicast",
+        }
+        return words.get(key) or None
+
+
+def _all(truths: Iterable[Truth]) -> Truth:
+    found: Truth = True
+    for each in truths:
+        if each is False:
+            return False
+        if each is None:
+            found = None
+    return found
+
+
+def only(key: str, values: Collection[str]) -> Condition:
+    """The condition that a key has one of these words."""
+    return Condition((key,), ((Names.of(values),),))
+
+
+# By their names in rules; any other name is of another protocol.
+_PROTOCOLS = {
+    "icmp": "1", "tcp": "6", "udp": "17", "ipv6": "41", "ipv6-encap": "41", "gre": "47",
+    "esp": "50", "ah": "51", "ipv6-icmp": "58", "icmpv6": "58", "sctp": "132",
+}  # fmt: skip
+
+
+def protocol_number(name: object) -> str:
+    """The number of a protocol, as a word; a name that isn't known stays what it is."""
+    return _PROTOCOLS.get(str(name), str(name))
+
+
+def _short(network: IPNetwork) -> str:
+    return str(network.ip) if network.size == 1 else str(network)

@@ -1,0 +1,16 @@
+"""Pure: the firewalls that may be on a host already, one module each, and the table of them.
+
+`firewall` is what one must be able to say.
+"""
+
+from tasks.host.ruleset import Chain
+from tasks.host.state import HostState
+from tasks.parts.firewalls.firewall import Firewall
+
+# In the order in which they are asked whether they hold a chain.
+FIREWALLS: tuple[Firewall, ...] = ()
+
+
+def holder(chain: Chain, state: HostState) -> Firewall | None:
+    """The firewall that is to be told where a base chain drops something."""
+    return next((each for each in FIREWALLS if each.holds(chain, state)), None)

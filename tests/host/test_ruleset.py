@@ -1,0 +1,263 @@
+"""What netfilter's rules do with a flow, as nft 1.0.6 and iptables 1.8.9 tell of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from netaddr import IPNetwork
+
+from tasks.host import iptables_listing, nft_listing
+from tasks.host.ruleset import LEGACY, NFT, Chain, Flow, Ruleset
+
+LISTINGS = Path(__file__).parent / "listings"
+# A listing of a chain that drops, and rules to put into it, by their words.
+RULES = json.loads((LISTINGS / "nft-1.0.6.json").read_text())
+
+OUTER = Flow("input", IPNetwork("203.0.113.20"), IPNetwork("198.51.100.10"), "eth0", "", 41)
+OUT = Flow("forward", IPNetwork("2001:db8:1::3"), IPNetwork("::/0"), "sit-web1", "eth0")
+BACK = Flow("forward", IPNetwork("::/0"), IPNetwork("2001:db8:1::3"), "eth0", "sit-web1")
+
+
+def ruleset(*rules: list[Any], hook: str = "input", policy: str = "drop", **more: Any) -> Ruleset:
+    """The listing with these rules in its chain, each in the words of the JSON."""
+    entries = json.loads(json.dumps(RULES["listing"]))
+    for entry in entries:
+        if "hook" in entry.get("chain", {}):
+            entry["chain"] |= {"hook": hook, "policy": policy}
+    for handle, rule in enumerate(rules, 100):
+        place = {"family": "inet", "table": "filter", "chain": "input", "handle": handle}
+        entries.append({"rule": {**place, "expr": rule, **more}})
+    return nft_listing.parse(json.dumps({"nftables": entries}))
+
+
+# Whether protocol 41 passes in `input`, and what a client sends passes in `forward`.
+PASSING = {
+    "ip saddr 203.0.113.20 ip daddr 198.51.100.10 meta l4proto 41 accept": (True, False),
+    "ip protocol 41 accept": (True, False),
+    "ip saddr 203.0.113.21 accept": (False, False),
+    "ip saddr != 203.0.113.21 accept": (True, False),
+    "ip saddr != 203.0.113.20 accept": (False, False),
+    "ip saddr { 203.0.113.0/24, 192.0.2.1-192.0.2.9 } accept": (True, False),
+    "ip saddr != { 203.0.113.0/24, 192.0.2.1-192.0.2.9 } accept": (False, False),
+    "ip saddr @friends accept": (True, False),
+    "ip saddr @banned accept": (False, False),
+    "ip6 saddr 2001:db8:1::/64 accept": (False, True),
+    "ip6 saddr != 2001:db8:7::/64 accept": (False, True),
+    'iifname "eth0" accept': (True, False),
+    'iifname "et*" accept': (True, False),
+    'iifname { "eth1", "sit-*" } accept': (False, True),
+    'iifname != "eth1" accept': (True, True),
+    "iifname @inside accept": (True, True),
+    'oifname "eth0" accept': (False, True),
+    'iif "lo" accept': (False, False),
+    "meta nfproto ipv4 accept": (True, False),
+    "meta nfproto ipv6 accept": (False, True),
+    "meta protocol ip accept": (True, False),
+    "meta l4proto { tcp, udp, ipv6-icmp, 41 } accept": (True, True),
+    # Told by names, of which the order isn't known.
+    "meta l4proto 40-50 accept": (False, False),
+    "meta l4proto != tcp accept": (True, False),
+    "meta pkttype unicast accept": (True, True),
+    "tcp dport 22 accept": (False, False),
+    "tcp dport != 22 accept": (False, False),
+    "th dport 53 accept": (False, False),
+    "icmpv6 type echo-request accept": (False, False),
+    "ct state new accept": (True, True),
+    "ct state established,related accept": (False, False),
+    "ct state { new, established } accept": (True, True),
+    "ct state != established accept": (True, True),
+    "ct state vmap { established : accept, new : accept, invalid : drop }": (True, True),
+    "ct state vmap { established : accept, invalid : drop }": (False, False),
+    "ct direction original accept": (True, True),
+    "ct status dnat accept": (False, False),
+    'iifname vmap { "eth0" : accept, "sit-web1" : accept }': (True, True),
+    "iifname vmap @ways": (True, True),
+    'iifname . ip saddr vmap { "eth0" . 203.0.113.20 : accept }': (True, False),
+    'iifname . ip6 saddr { "sit-web1" . 2001:db8:1::/64 } accept': (False, True),
+    "meta mark 1 accept": (False, False),
+    "limit rate 10/second accept": (False, False),
+    "ip saddr & 0.0.0.255 == 20 accept": (False, False),
+    "fib daddr type local accept": (True, False),
+    "fib saddr . iif oif exists accept": (False, False),
+    "jump accepting": (True, True),
+    "jump returning": (False, False),
+    "goto returning": (False, False),
+    "counter log accept": (True, True),
+}
+
+
+def test_every_rule_of_the_listing_is_tried() -> None:
+    assert PASSING.keys() == RULES["rules"].keys()
+
+
+@pytest.mark.parametrize("rule", PASSING)
+def test_what_a_rule_lets_pass(rule: str) -> None:
+    expression = RULES["rules"][rule]
+    found = tuple(not ruleset(expression, hook=flow.hook).drops(flow) for flow in (OUTER, OUT))
+    assert found == PASSING[rule]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in PASSING if rule.endswith(" accept")])
+def test_what_a_rule_drops_is_what_it_would_let_pass(rule: str) -> None:
+    """Also where that can't be judged: then it does neither."""
+    expression = [*RULES["rules"][rule][:-1], {"drop": None}]
+    for flow, is_met in zip((OUTER, OUT), PASSING[rule], strict=True):
+        drops = ruleset(expression, hook=flow.hook, policy="accept").drops(flow)
+        # Of all that may pass, one kind that is dropped is enough.
+        assert bool(drops) == (is_met or (rule, flow) == ("meta l4proto != tcp accept", OUT))
+
+
+def test_a_rule_for_a_part_of_a_network_is_no_rule_for_it() -> None:
+    rule = RULES["rules"]["ip6 saddr 2001:db8:1::/64 accept"]
+    assert not ruleset(rule, hook="forward").drops(OUT)
+    assert ruleset(rule, hook="forward").drops(BACK)
+    wide = Flow("forward", IPNetwork("2001:db8:1::/60"), IPNetwork("::/0"), "sit-web1", "eth0")
+    assert ruleset(rule, hook="forward").drops(wide)
+
+
+def test_what_drops_is_told_in_words() -> None:
+    (drop,) = ruleset().drops(OUTER)
+    assert drop.chain == Chain(NFT, "inet", "filter", "input", "input")
+    assert drop.by == "its policy"
+    assert str(drop) == "chain inet filter input drops it (policy)"
+    rule = [*RULES["rules"]['iifname { "eth1", "sit-*" } accept'][:-1], {"reject": None}]
+    (drop,) = ruleset(rule, hook="forward").drops(OUT)
+    assert drop.by == 'iifname { "eth1", "sit-*" } reject'
+    assert str(drop) == f"chain inet filter input drops it (`{drop.by}`)"
+    assert [str(flow) for flow in (OUTER, OUT, BACK)] == [
+        "protocol 41 from 203.0.113.20",
+        "IPv6 from sit-web1 to eth0, source 2001:db8:1::3",
+        "IPv6 from eth0 to sit-web1, destination 2001:db8:1::3",
+    ]
+
+
+def test_every_base_chain_on_the_way_must_let_it_pass() -> None:
+    accepting = RULES["rules"]["counter log accept"]
+    entries = json.loads(json.dumps(RULES["listing"]))
+    place = {"family": "inet", "table": "late", "handle": 1}
+    for hook, policy in (("prerouting", "drop"), ("input", "drop"), ("forward", "accept")):
+        chain = {**place, "name": hook, "hook": hook, "policy": policy}
+        entries.append({"chain": {**chain, "type": "filter", "prio": 10}})
+    entries.append(
+        {"rule": {"family": "inet", "table": "filter", "chain": "input", "expr": accepting}}
+    )
+    found = nft_listing.parse(json.dumps({"nftables": entries}))
+    assert [drop.chain.name for drop in found.drops(OUTER)] == ["prerouting", "input"]
+    assert [drop.chain.name for drop in found.drops(OUT)] == ["prerouting"]
+
+
+def test_culverts_own_rules_can_be_left_out_of_consideration() -> None:
+    found = ruleset(RULES["rules"]["ip protocol 41 accept"], comment="culvert")
+    assert not found.drops(OUTER)
+    assert found.drops(OUTER, as_without="culvert")
+    assert found.without(lambda rule: rule.handle == 100).drops(OUTER)
+    assert [rule.handle for rule in found.commented()["nft inet filter input"]] == [100]
+
+
+def test_culverts_own_table_is_never_looked_at() -> None:
+    text = json.dumps({"nftables": RULES["listing"]}).replace('"filter"', '"culvert"')
+    assert not nft_listing.parse(text).drops(OUTER)
+
+
+def test_of_a_set_that_was_not_told_nothing_can_be_judged() -> None:
+    entries = [*RULES["listing"]]
+    rule = {"family": "inet", "table": "filter", "chain": "input"}
+    rule["expr"] = RULES["rules"]["iifname @inside accept"]
+    text = json.dumps({"nftables": [*entries, {"rule": rule}]})
+    assert not nft_listing.parse(text).drops(OUTER)
+    assert nft_listing.parse(text, is_terse=True).drops(OUTER)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        [{"xt": None}, {"accept": None}],
+        [{"xt": {"type": "match", "name": "recent"}}, {"accept": None}],
+        ["socket transparent 1", {"accept": None}],
+        [{"match": {"op": "==", "left": {"osf": {"key": "name"}}, "right": "x"}}, {"accept": None}],
+        [{"match": {"left": None}}, {"accept": None}],
+        [{"match": 5}, {"accept": None}],
+        [{"jump": {}}],
+        [{"vmap": {"key": {"meta": {"key": "mark"}}, "data": {"set": [[1, {"accept": None}]]}}}],
+        [5],
+        None,
+    ],
+)
+def test_what_is_not_known_is_no_promise(expression: Any) -> None:
+    found = ruleset(expression)
+    assert found.drops(OUTER)
+    assert all(isinstance(rule.text, str) for rule in found.all_rules())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nft: not a number", "{}", "[]", '{"nftables": [1, {"rule": 2}]}']
+)
+def test_a_listing_that_cant_be_read_tells_of_no_rules(text: str) -> None:
+    assert not nft_listing.parse(text).drops(OUTER)
+
+
+UFW = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:ufw-before-input - [0:0]
+:ufw-not-local - [0:0]
+:ufw-user-input - [0:0]
+-A INPUT -j ufw-before-input
+-A INPUT -j LOG --log-prefix "-- [UFW] "
+-A INPUT -j REJECT --reject-with icmp-port-unreachable
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -p icmp -m icmp --icmp-type 8 -j ACCEPT
+-A ufw-before-input -j ufw-not-local
+-A ufw-before-input -j ufw-user-input
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ufw-not-local -m addrtype --dst-type BROADCAST,MULTICAST -j RETURN
+-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW BLOCK] "
+-A ufw-not-local -j DROP
+"""
+
+
+def test_a_flow_through_the_chains_of_ufw() -> None:
+    (drop,) = iptables_listing.parse(UFW, NFT, "ip").drops(OUTER)
+    assert drop.by == "-A INPUT -j REJECT --reject-with icmp-port-unreachable"
+    opened = "-A ufw-user-input -s 203.0.113.20/32 -d 198.51.100.10/32 -p ipv6 -j ACCEPT\n"
+    assert not iptables_listing.parse(UFW + opened, NFT, "ip").drops(OUTER)
+
+
+@pytest.mark.parametrize(
+    ("rule", "passes"),
+    [
+        ("-p ipv6 -j ACCEPT", True),
+        ("-p 41 -j ACCEPT", True),
+        ("! -p tcp -j ACCEPT", True),
+        ("-s 203.0.113.0/24 -i eth+ -j ACCEPT", True),
+        ("! -s 203.0.113.0/24 -j ACCEPT", False),
+        ("! -i eth1 -j ACCEPT", True),
+        ("-o eth0 -j ACCEPT", False),
+        ("-m iprange --src-range 203.0.113.16-203.0.113.31 -j ACCEPT", True),
+        ("-m iprange ! --src-range 203.0.113.16-203.0.113.31 -j ACCEPT", False),
+        ('-m comment --comment "-j DROP" -j ACCEPT', True),
+        ("-m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT", True),
+        ("-m state ! --state INVALID -j ACCEPT", True),
+        ("-m limit --limit 3/min -j ACCEPT", False),
+        ("-p tcp -m multiport --dports 22,80 -j ACCEPT", False),
+        ("-m set --match-set friends src -j ACCEPT", False),
+        ("-m socket -j ACCEPT", False),
+        ("-m pkttype --pkt-type unicast -j ACCEPT", True),
+        ("-j MARK --set-xmark 0x1/0xffffffff", False),
+        ("-j NFQUEUE --queue-num 1", True),
+        ("-g elsewhere", True),
+        ("-s nonsense -j ACCEPT", False),
+        ('-m comment --comment "cut', False),
+        ("", False),
+    ],
+)
+def test_what_a_rule_of_iptables_lets_pass(rule: str, passes: bool) -> None:
+    text = (
+        f"*filter\n:INPUT DROP [0:0]\n:elsewhere - [0:0]\n-A elsewhere -j ACCEPT\n-A INPUT {rule}\n"
+    )
+    found = iptables_listing.parse(text, LEGACY, "ip")
+    assert (not found.drops(OUTER)) == passes
+    assert found.is_of_iptables(Chain(LEGACY, "ip", "filter", "INPUT", "input"))

@@ -25,3 +25,8 @@ def run(commands: Iterable[str]) -> str:
     )
     assert not done.returncode, done.stderr
     return done.stdout
+
+
+def shell(script: str) -> str:
+    """What a script prints that needs none of that."""
+    return subprocess.run(["sh"], input=script, text=True, capture_output=True, check=True).stdout

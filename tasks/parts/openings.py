@@ -130,6 +130,8 @@ def _reason(drop: Drop, firewall: Firewall | None, site: Site, state: HostState)
         return "the inventory has Culvert leave this host's firewall alone (`firewall`)"
     if firewall is None:
         return "no firewall that Culvert knows keeps that chain"
+    if unfit := firewall.unfit(state):
+        return unfit
     if firewall.precedes(drop, state):
         return f"that comes before the rules that {firewall.name} lets be added"
     return ""

@@ -6,9 +6,10 @@
 from tasks.host.ruleset import Chain
 from tasks.host.state import HostState
 from tasks.parts.firewalls.firewall import Firewall
+from tasks.parts.firewalls.nftables import Nftables
 
 # In the order in which they are asked whether they hold a chain.
-FIREWALLS: tuple[Firewall, ...] = ()
+FIREWALLS: tuple[Firewall, ...] = (Nftables(),)
 
 
 def holder(chain: Chain, state: HostState) -> Firewall | None:

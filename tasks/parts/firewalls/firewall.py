@@ -35,6 +35,11 @@ class Firewall(Protocol):
         del state
         return rule.comment == MARK
 
+    def unfit(self, state: HostState) -> str:
+        """Why it can't be told anything, as a clause; empty where it can."""
+        del state
+        return ""
+
     def precedes(self, drop: Drop, state: HostState) -> bool:
         """Whether what drops a flow comes before the place where this firewall takes rules."""
         del drop, state
@@ -74,9 +79,11 @@ def nft_matches(drop: Drop) -> str:
     flow = drop.flow
     if flow.protocol == PROTOCOL_41:
         return f"ip saddr {flow.source.ip} ip daddr {flow.destination.ip} meta l4proto 41"
-    words = [f'{"iifname" if is_in else "oifname"} "{name}"' for is_in, name in _interfaces(drop)]
-    words += [f"ip6 {'saddr' if is_in else 'daddr'} {net}" for is_in, net in _networks(drop)]
-    return " ".join([*words, f"meta nfproto ipv{flow.version}"])
+    words = [f'{"iifname" if is_in else "oifname"} "{name}"' for is_in, name in interfaces(drop)]
+    words += [f"ip6 {'saddr' if is_in else 'daddr'} {net}" for is_in, net in networks(drop)]
+    # A table of one version's refuses to be asked.
+    words += [f"meta nfproto ipv{flow.version}"] if drop.chain.family == "inet" else []
+    return " ".join(words)
 
 
 def iptables_words(drop: Drop) -> list[str]:
@@ -89,8 +96,8 @@ def iptables_words(drop: Drop) -> list[str]:
     if flow.protocol == PROTOCOL_41:
         matches = ["-s", str(flow.source.ip), "-d", str(flow.destination.ip), "-p", "41"]
     else:
-        pairs = [("-i" if is_in else "-o", name) for is_in, name in _interfaces(drop)]
-        pairs += [("-s" if is_in else "-d", str(net)) for is_in, net in _networks(drop)]
+        pairs = [("-i" if is_in else "-o", name) for is_in, name in interfaces(drop)]
+        pairs += [("-s" if is_in else "-d", str(net)) for is_in, net in networks(drop)]
         matches = [word for pair in pairs for word in pair]
     return [program, *table, "-I", chain.name, *matches]
 
@@ -102,7 +109,7 @@ def pasted(drop: Drop, *, is_of_iptables: bool) -> str:
     return shlex.join(["nft", f"insert rule {drop.chain} {nft_matches(drop)} accept"])
 
 
-def _interfaces(drop: Drop) -> Iterable[tuple[bool, str]]:
+def interfaces(drop: Drop) -> Iterable[tuple[bool, str]]:
     """Those that are known in the hook where a flow ends, each with whether it came in there."""
     if drop.chain.hook in {"prerouting", "forward"}:
         yield True, drop.flow.came_in
@@ -110,7 +117,7 @@ def _interfaces(drop: Drop) -> Iterable[tuple[bool, str]]:
         yield False, drop.flow.goes_out
 
 
-def _networks(drop: Drop) -> Iterable[tuple[bool, IPNetwork]]:
+def networks(drop: Drop) -> Iterable[tuple[bool, IPNetwork]]:
     """Where one interface alone says too little: those that are known, the source first."""
     if drop.chain.hook != "forward":
         yield from ((True, each) for each in [drop.flow.source] if each.prefixlen)

@@ -170,6 +170,12 @@ def dropped(site: Site, state: HostState) -> Iterable[str]:
 # --- What is told to firewalls ---------------------------------------------------------------
 
 
+def warnings(site: Site, state: HostState) -> Iterable[str]:
+    """What stops nothing, and is better known."""
+    for firewall in firewalls.FIREWALLS:
+        yield from firewall.warnings(_of(firewall, site, state), state)
+
+
 def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
     """What a firewall would not bring back."""
     for firewall in firewalls.FIREWALLS:

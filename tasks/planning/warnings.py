@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from tasks.declared.model import End
 from tasks.declared.written import IPV6_MINIMUM_MTU
 from tasks.host.state import HostState, Link, sysctl_key
+from tasks.parts import openings
 from tasks.parts.part import Site
 from tasks.planning import policy
 
@@ -19,6 +20,7 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
     yield from _of_mtu(site, state)
     yield from _of_echo(site, state)
     yield from policy.warnings(site, state)
+    yield from openings.warnings(site, state)
 
 
 def _of_mtu(site: Site, state: HostState) -> Iterable[str]:

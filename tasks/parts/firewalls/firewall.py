@@ -56,6 +56,11 @@ class Firewall(Protocol):
         del drops, state
         return ()
 
+    def warnings(self, drops: Collection[Drop], state: HostState) -> Iterable[str]:
+        """Sentences on what stops nothing, and is better known."""
+        del drops, state
+        return ()
+
     def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
         """Shell commands that fail where it can't read a new file; see Part.checks()."""
         del staged

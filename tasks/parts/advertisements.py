@@ -119,7 +119,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Services that are new or changed, or that somebody stopped."""
-    if any(path.startswith(f"{_UNITS}/") for path in changed):
+    if any(path.startswith(f"{_UNITS}/{_PREFIX}") for path in changed):
         yield _step("systemctl daemon-reload")
     for lan in _advertised(site.node):
         service = _service(lan.interface)

@@ -7,7 +7,7 @@ anyway, the default one.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.host.changes import Step
@@ -27,9 +27,8 @@ _FORWARD = f"{_POLICIES}/{_NAMES['forward']}.xml"
 # Before the zones, which those of 0 and more come after.
 _PRIORITY = -1
 _RELOAD = "firewall-cmd --reload"
-# What sets of rules there are, each as it runs and as it is kept.
-_LISTINGS = ("--list-all-zones", "--list-all-policies", "--direct --get-all-rules")
-_KEPT, _ZONE, _IS_KEPT = "@ kept", "@ zone ", "@ zone is kept"
+# In firewalld's own language: one process asks all, where its command would need one for each.
+_ASKING = render("firewalld/ask.py", ours=OWNED)
 
 
 class Firewalld(Firewall):
@@ -40,13 +39,10 @@ class Firewalld(Firewall):
     questions = (
         Question(
             "firewalld",
-            "if has firewall-cmd && zone=$(firewall-cmd --get-default-zone 2>/dev/null); then\n"
-            f'    echo "{_ZONE}$zone"\n'
-            f'    [ ! -e "{_SETTINGS}/zones/$zone.xml" ] || echo "{_IS_KEPT}"\n'
-            + "".join(f"    firewall-cmd {each} 2>/dev/null\n" for each in _LISTINGS)
-            + f'    echo "{_KEPT}"\n'
-            + "".join(f"    firewall-cmd --permanent {each} 2>/dev/null\n" for each in _LISTINGS)
-            + "fi; true",
+            f"if has python3 && systemctl --quiet is-active {_UNIT} 2>/dev/null; then\n"
+            f'for file in {_SETTINGS}/zones/*.xml; do echo "file $file"; done\n'
+            f"python3 - 2>/dev/null <<'PYTHON'\n{_ASKING}PYTHON\n"
+            "fi; true",
         ),
     )
 
@@ -240,7 +236,7 @@ def _to_put(drops: Collection[Drop], state: HostState) -> _Put:
     return _Put(
         old.zone or _zone(state),
         names,
-        old.is_made if old.zone else _IS_KEPT not in _answer(state),
+        old.is_made if old.zone else f"file {_zone_file(_zone(state))}" not in _answer(state),
     )
 
 
@@ -322,8 +318,8 @@ def _is_running(state: HostState) -> bool:
 
 def _zone(state: HostState) -> str:
     """The default one."""
-    found = (each.removeprefix(_ZONE) for each in _answer(state) if each.startswith(_ZONE))
-    return next((each for each in found if re.fullmatch(r"[\w-]+", each)), "")
+    found = (re.fullmatch(r"zone ([\w-]+)", each) for each in _answer(state))
+    return next((each[1] for each in found if each), "")
 
 
 def _is_loaded(hook: str, state: HostState) -> bool:
@@ -337,40 +333,10 @@ def _are_loaded(state: HostState) -> bool:
 
 def _differs(state: HostState) -> bool:
     """Whether it runs with something that it would forget."""
-    lines = _answer(state)
-    if _KEPT not in lines:
-        return False
-    place = lines.index(_KEPT)
-    return _settings(lines[:place]) != _settings(lines[place:])
-
-
-def _settings(lines: Sequence[str]) -> set[tuple[str, str]]:
-    """What is set of which zone or policy, without Culvert's, and without who is in which zone.
-
-    NetworkManager puts interfaces into zones anew after each reload.
-    """
-    found, name = set(), ""
-    for line in lines:
-        if line.startswith("@ "):
-            continue
-        if line[:1].strip():
-            name = line.partition(" (")[0]
-        stripped = line.strip()
-        is_ours = name.startswith(f"{OWNED}-")
-        if stripped and not is_ours and line[:1].isspace():
-            if not stripped.startswith("interfaces:"):
-                found.add((name, stripped))
-        elif stripped and not is_ours and " (" not in line:
-            found.add(("", stripped))
-    return found
+    return any(each.startswith("differs ") for each in _answer(state))
 
 
 def _priority(policy: str, state: HostState) -> int:
     """Of a policy as it runs; the last of all where that isn't told."""
-    lines, name = _answer(state), ""
-    for line in lines:
-        if line[:1].strip():
-            name = line.partition(" (")[0]
-        elif name == policy and (found := re.match(r"\s+priority: (-?\d+)$", line)):
-            return int(found[1])
-    return 32767
+    found = (re.fullmatch(r"policy (\S+) (-?\d+)", each) for each in _answer(state))
+    return next((int(each[2]) for each in found if each and each[1] == policy), 32767)

@@ -86,7 +86,7 @@ class Ufw(Firewall):
                 yield _taken_back(words)
         is_reloaded = False
         for words, drop in wanted.items():
-            if words not in told.own | told.others:
+            if words not in (*told.own, *told.others):
                 yield _added(words, drop)
             elif drop.chain in {each.chain for each in state.ruleset.drops(drop.flow)}:
                 # It has the rule, and the kernel doesn't, or meets another one first.
@@ -104,8 +104,8 @@ class _Told:
     """What ufw has been told: tuples, and of Culvert's, the rules that it makes of them."""
 
     is_enabled: bool = False
-    own: frozenset[str] = frozenset()
-    others: frozenset[str] = frozenset()
+    own: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     lines: tuple[Rule, ...] = ()
 
 
@@ -133,7 +133,7 @@ def _read(answer: str) -> _Told:
         else:
             value = line.partition("=")[2].strip().strip("\"'")
             is_enabled = value.lower() == "yes"
-    return _Told(is_enabled, frozenset(own), frozenset(others), tuple(lines))
+    return _Told(is_enabled, tuple(own), tuple(others), tuple(lines))
 
 
 def _does_as(told: Rule, rule: Rule) -> bool:

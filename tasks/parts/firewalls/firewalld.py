@@ -90,11 +90,10 @@ class Firewalld(Firewall):
             f"--add-ingress-zone={ingress} && {firewall} --add-egress-zone={egress} && {firewall} "
             f"--set-priority={_PRIORITY}; }}"
         )
-        yield f"{firewall} --add-rich-rule='{_rich(drop.flow)}'"
-        for name in _unnamed([drop], state):
-            zone = _zone(state)
-            yield f"firewall-cmd --permanent --zone={zone} --add-interface={name}"
-        yield _RELOAD
+        for each in _unnamed([drop], state):
+            yield f"firewall-cmd --permanent --zone={_zone(state)} --add-interface={each}"
+        # Each by itself, since what comes of several flows may be pasted in one go.
+        yield f"{firewall} --add-rich-rule='{_rich(drop.flow)}' && {_RELOAD}"
 
     def files(self, drops: Collection[Drop], state: HostState) -> dict[str, File]:
         found = {}

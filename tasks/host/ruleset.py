@@ -85,10 +85,15 @@ class Flow:
         else:
             kind = f"IPv{self.version}" if self.protocol is None else f"protocol {self.protocol}"
         if self.hook == "forward":
-            ends = f"from {self.came_in} to {self.goes_out}"
-            found = (("source", self.source), ("destination", self.destination))
-            named = [f"{what} {_short(net)}" for what, net in found if net.prefixlen]
-            return f"{kind} {ends}, {', '.join(named)}" if named else f"{kind} {ends}"
+            # The network that is meant, beside the interface that leads to it.
+            came, goes = (
+                f"{name} ({_short(network)})" if network.prefixlen else name
+                for name, network in (
+                    (self.came_in, self.source),
+                    (self.goes_out, self.destination),
+                )
+            )
+            return f"{kind} from {came} to {goes}"
         other = self.source if self.hook == "input" else self.destination
         return f"{kind} {'from' if self.hook == 'input' else 'to'} {_short(other)}"
 

@@ -127,8 +127,8 @@ def test_what_drops_is_told_in_words() -> None:
     assert str(drop) == f"chain inet filter input drops it (`{drop.by}`)"
     assert [str(flow) for flow in (OUTER, OUT, BACK)] == [
         "protocol 41 from 203.0.113.20",
-        "IPv6 from sit-web1 to eth0, source 2001:db8:1::3",
-        "IPv6 from eth0 to sit-web1, destination 2001:db8:1::3",
+        "IPv6 from sit-web1 (2001:db8:1::3) to eth0",
+        "IPv6 from eth0 to sit-web1 (2001:db8:1::3)",
     ]
 
 

@@ -54,10 +54,10 @@ def test_a_server_forwards_what_is_routed_to_its_clients() -> None:
     assert flows_of("delegating-server", state) == [
         "input: protocol 41 from 203.0.113.20",
         "output: protocol 41 to 203.0.113.20",
-        "forward: IPv6 from sit-web1 to eth0, source 2001:db8:1::3",
-        "forward: IPv6 from eth0 to sit-web1, destination 2001:db8:1::3",
-        "forward: IPv6 from sit-web1 to eth0, source 2001:db8:100::/48",
-        "forward: IPv6 from eth0 to sit-web1, destination 2001:db8:100::/48",
+        "forward: IPv6 from sit-web1 (2001:db8:1::3) to eth0",
+        "forward: IPv6 from eth0 to sit-web1 (2001:db8:1::3)",
+        "forward: IPv6 from sit-web1 (2001:db8:100::/48) to eth0",
+        "forward: IPv6 from eth0 to sit-web1 (2001:db8:100::/48)",
     ]
 
 
@@ -67,8 +67,8 @@ def test_a_client_forwards_for_the_networks_behind_it() -> None:
         "output: protocol 41 to 198.51.100.10",
     ]
     assert flows_of("routing-client", bare("ifupdown", "routing-client"))[2:] == [
-        "forward: IPv6 from sit-ipv6 to eth1, destination 2001:db8:100:1::/64",
-        "forward: IPv6 from eth1 to sit-ipv6, source 2001:db8:100:1::/64",
+        "forward: IPv6 from sit-ipv6 to eth1 (2001:db8:100:1::/64)",
+        "forward: IPv6 from eth1 (2001:db8:100:1::/64) to sit-ipv6",
     ]
 
 
@@ -98,8 +98,8 @@ def test_a_server_that_is_a_client_leads_on_through_its_own_tunnel() -> None:
     state = replace(state, ipv4_devices={IPAddress("198.51.100.10"): "eth0"})
     site = plan(broker.nodes["ams1.example.net"], state).site
     assert [str(f) for f in openings.flows(site, state) if f.hook == "forward"] == [
-        "IPv6 from sit-web1 to sit-ipv6, source 2001:db8:200::3",
-        "IPv6 from sit-ipv6 to sit-web1, destination 2001:db8:200::3",
+        "IPv6 from sit-web1 (2001:db8:200::3) to sit-ipv6",
+        "IPv6 from sit-ipv6 to sit-web1 (2001:db8:200::3)",
     ]
 
 
@@ -114,10 +114,9 @@ def test_what_drops_and_is_kept_by_nobody_known_refuses_the_host() -> None:
         "are kept:",
         "    nft 'insert rule inet mine in ip saddr 203.0.113.20 ip daddr 198.51.100.10 meta "
         "l4proto 41 accept'",
-        "chain inet mine through by its policy drops IPv6 from sit-web1 to eth0, source "
-        "2001:db8:1::3 and IPv6 from eth0 to sit-web1, destination "
-        "2001:db8:1::3, and no firewall that Culvert knows keeps that chain; run this, and keep it "
-        "where that firewall's rules are kept:",
+        "chain inet mine through by its policy drops IPv6 from sit-web1 (2001:db8:1::3) to eth0 "
+        "and IPv6 from eth0 to sit-web1 (2001:db8:1::3), and no firewall that Culvert knows keeps "
+        "that chain; run this, and keep it where that firewall's rules are kept:",
         '    nft \'insert rule inet mine through iifname "sit-web1" oifname "eth0" meta nfproto '
         "ipv6 accept'",
         '    nft \'insert rule inet mine through iifname "eth0" oifname "sit-web1" meta nfproto '
@@ -205,8 +204,8 @@ def test_a_proof_fails_on_what_would_be_dropped() -> None:
     assert found.dropped == (
         "expected: protocol 41 from 203.0.113.20 is let in; "
         "seen: chain inet mine in drops it (policy)",
-        "expected: IPv6 from sit-web1 to eth0, source 2001:db8:1::3 and IPv6 from eth0 to "
-        "sit-web1, destination 2001:db8:1::3 are let through; "
+        "expected: IPv6 from sit-web1 (2001:db8:1::3) to eth0 and IPv6 from eth0 to "
+        "sit-web1 (2001:db8:1::3) are let through; "
         "seen: chain inet mine through drops it (policy)",
     )
     assert not plan(node("server"), bare("ifupdown", "server"), only_to_prove=True).dropped

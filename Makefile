@@ -1,5 +1,5 @@
-# `make setup` prepares, `make check` is quick, `make test` runs everything, `make test-quick` a few
-# scenarios, `make demo` shows it.
+# `make setup` prepares, `make check` is quick, `make test` runs everything but what `make campaign`
+# does, `make test-quick` a few scenarios, `make demo` shows it.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap=mmdebstrap \
@@ -7,7 +7,7 @@ LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstra
 # With which unit tests ask the kernel, in network namespaces of their own.
 CHECK_PACKAGES := nft=nftables iptables-nft=iptables ip=iproute2 unshare=util-linux perl=perl-base
 
-.PHONY: setup check test test-quick demo lab lab-packages check-packages
+.PHONY: setup check test test-quick campaign demo lab lab-packages check-packages
 
 setup: $(VENV)/installed
 
@@ -32,7 +32,10 @@ check: setup check-packages
 
 # One lab after the other would leave a quarter of two cores idle.
 test: check lab-packages
-	$(PYTHON) -m pytest -m lab -n 2 --dist loadgroup
+	$(PYTHON) -m pytest -m "lab and not campaign" -n 2 --dist loadgroup
+
+campaign: setup lab-packages
+	$(PYTHON) -m pytest -m campaign -n 2 --dist loadgroup
 
 test-quick: check lab-packages
 	$(PYTHON) -m pytest -m quick

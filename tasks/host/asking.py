@@ -66,7 +66,12 @@ else
     for protocol in tcp udp; do sed "s/^/$protocol /" /proc/net/${protocol}6 2>/dev/null; done
 fi
 section ruleset
-if has nft; then
+# A module that isn't loaded has no rules, and would be loaded for whoever asks.
+nf_tables=there
+if [ ! -e /sys/module/nf_tables ] && modinfo -F filename nf_tables 2>/dev/null | grep -q '^/'; then
+    nf_tables=
+fi
+if [ -n "$nf_tables" ] && has nft; then
     # Sets may be very large: without them, where all is more than people write.
     rules=$(nft -j list ruleset 2>/dev/null | head -c @LIMIT@)
     if [ "${#rules}" -lt @LIMIT@ ]; then
@@ -79,7 +84,9 @@ fi
 for family in ip ip6; do
     section "$family tables of nft"
     save=${family}tables-nft-save
-    if has "$save"; then
+    if [ -z "$nf_tables" ]; then
+        :
+    elif has "$save"; then
         "$save" 2>/dev/null
     elif ${family}tables-save --version 2>/dev/null | grep -q nf_tables; then
         ${family}tables-save 2>/dev/null

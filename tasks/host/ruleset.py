@@ -7,6 +7,7 @@ Source: nf_tables_core.c of Linux, libnftables-json(5), iptables-extensions(8).
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -85,10 +86,15 @@ class Flow:
         else:
             kind = f"IPv{self.version}" if self.protocol is None else f"protocol {self.protocol}"
         if self.hook == "forward":
-            ends = f"from {self.came_in} to {self.goes_out}"
-            found = (("source", self.source), ("destination", self.destination))
-            named = [f"{what} {_short(net)}" for what, net in found if net.prefixlen]
-            return f"{kind} {ends}, {', '.join(named)}" if named else f"{kind} {ends}"
+            # The network that is meant, beside the interface that leads to it.
+            came, goes = (
+                f"{name} ({_short(network)})" if network.prefixlen else name
+                for name, network in (
+                    (self.came_in, self.source),
+                    (self.goes_out, self.destination),
+                )
+            )
+            return f"{kind} from {came} to {goes}"
         other = self.source if self.hook == "input" else self.destination
         return f"{kind} {'from' if self.hook == 'input' else 'to'} {_short(other)}"
 
@@ -192,13 +198,18 @@ class Rule:
     def place(self) -> tuple[str, str, str]:
         return self.backend, self.family, self.table
 
-    def does_as(self, other: "Rule") -> bool:
-        """Whether both do the same in the same chain, whatever their words."""
-        return (self.place, self.chain, {*self.conditions}, self.verdicts) == (
-            other.place,
-            other.chain,
-            {*other.conditions},
-            other.verdicts,
+    @cached_property
+    def effect(self) -> tuple[object, ...]:
+        """What is the same for rules that do the same in the same chain, whatever their words."""
+        return self.place, self.chain, frozenset(self.conditions), self.verdicts
+
+    @cached_property
+    def marks(self) -> tuple[tuple[str, object], ...]:
+        """Single values, each of which a packet must have; by one alone it is soon found."""
+        return tuple(
+            (condition.keys[0], mark)
+            for condition in self.conditions
+            if (mark := _single(condition)) is not None
         )
 
 
@@ -216,6 +227,58 @@ class Drop:
             return f"chain {self.chain} drops it (policy)"
         inside = f" in {self.rule.chain}" if self.rule.chain != self.chain.name else ""
         return f"chain {self.chain} drops it{inside} (`{self.by}`)"
+
+
+def _single(condition: Condition) -> object:
+    """The one interface or address that a condition lets pass; None where there are more."""
+    values = condition.values
+    if condition.is_negated or len(condition.keys) != 1 or values is None or len(values) != 1:
+        return None
+    (found,) = values[0]
+    if isinstance(found, Names) and condition.keys[0] in {"came in", "goes out"}:
+        return next(iter(found.exact)) if len(found.exact) == 1 and not found.beginnings else None
+    is_address = condition.keys[0].startswith(("source of IPv", "destination of IPv"))
+    if is_address and isinstance(found, Ranges) and found.firsts == found.lasts:
+        return found.firsts[0] if len(found.firsts) == 1 else None
+    return None
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The rules of one chain: which of them a packet may meet, without asking all.
+
+    Of very many rules, most are for one address or one interface each.
+    """
+
+    rules: tuple[Rule, ...]
+
+    def met(self, flow: Flow) -> Iterable[Rule]:
+        if not self._by_mark:
+            return self.rules
+        marks: list[tuple[str, object]] = [("came in", flow.came_in), ("goes out", flow.goes_out)]
+        for key, network in (("source", flow.source), ("destination", flow.destination)):
+            if network.size == 1:
+                marks.append((f"{key} of IPv{flow.version}", network.first))
+        places = [place for mark in marks for place in self._by_mark.get(mark, ())]
+        return (self.rules[place] for place in sorted([*places, *self._of_all]))
+
+    @cached_property
+    def _rarest(self) -> list[tuple[str, object] | None]:
+        """Of each rule the mark that the fewest others have."""
+        frequency = Counter(mark for rule in self.rules for mark in rule.marks)
+        return [min(rule.marks, key=frequency.__getitem__, default=None) for rule in self.rules]
+
+    @cached_property
+    def _by_mark(self) -> dict[tuple[str, object], list[int]]:
+        found: dict[tuple[str, object], list[int]] = {}
+        for place, mark in enumerate(self._rarest):
+            if mark is not None:
+                found.setdefault(mark, []).append(place)
+        return found
+
+    @cached_property
+    def _of_all(self) -> list[int]:
+        return [place for place, mark in enumerate(self._rarest) if mark is None]
 
 
 Place = tuple[str, str, str]
@@ -239,6 +302,11 @@ class Ruleset:
 
     def has_chain(self, backend: str, family: str, table: str, name: str) -> bool:
         return ((backend, family, table), name) in self.rules
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether anything ends anywhere."""
+        return bool(self._chains)
 
     def drops(self, flow: Flow, *, as_without: str = "") -> tuple[Drop, ...]:
         """The base chains in which a flow ends, in the order in which it meets their hooks.
@@ -297,6 +365,11 @@ class Ruleset:
     @cached_property
     def _known(self) -> dict[Flow, tuple[Drop, ...]]:
         return {}
+
+    @cached_property
+    def indices(self) -> dict[tuple[Place, str], _Index]:
+        """The rules of each chain, ready to be asked."""
+        return {key: _Index(rules) for key, rules in self.rules.items()}
 
     @cached_property
     def _others(self) -> dict[frozenset[int], "Ruleset"]:
@@ -385,7 +458,7 @@ class _Walk:
         if depth > _DEPTH:
             return "return", None
         place = (self.chain.backend, self.chain.family, self.chain.table)
-        for rule in self.ruleset.rules.get((place, chain), ()):
+        for rule in self._met((place, chain)):
             is_met = _all(map(self._holds, rule.conditions))
             if is_met is False or (is_met is None and not self.is_generous):
                 continue
@@ -410,6 +483,10 @@ class _Walk:
             if ended != "return" or verdict.kind == "goto":
                 return ended, by
         return "return", None
+
+    def _met(self, chain: tuple[Place, str]) -> Iterable[Rule]:
+        index = self.ruleset.indices.get(chain)
+        return index.met(self.flow) if index else ()
 
     def _holds(self, condition: Condition) -> Truth:
         if condition.values is None:

@@ -32,8 +32,10 @@ _TOLD = 3
 
 def flows(site: Site, state: HostState) -> tuple[Flow, ...]:
     """All that must pass on a host for its tunnels to work."""
+    upstreams, outward = site.node.upstreams, _outward(site)
     found = [flow for end in site.ends for flow in _outer(end, state)]
-    found += (flow for end in site.ends for flow in _forwarded(end, site))
+    for end in site.ends:
+        found += _to_lans(end) if end.is_client else _to_client(end, outward, upstreams)
     found += (flow for ends in site.node.neighbours.values() for flow in _between(ends))
     return tuple(dict.fromkeys(found))
 
@@ -46,18 +48,19 @@ def _outer(end: End, state: HostState) -> Iterator[Flow]:
     yield Flow("output", here, there, "", device, PROTOCOL_41)
 
 
-def _forwarded(end: End, site: Site) -> Iterator[Flow]:
-    """What comes out of a tunnel and goes on from this host, and what is to go into it."""
-    if end.is_client:
-        for lan in end.tunnel.lans:
-            yield Flow("forward", _ANYWHERE, lan.prefix, end.interface, lan.interface)
-            if end.default_route:
-                yield Flow("forward", lan.prefix, _ANYWHERE, lan.interface, end.interface)
-        return
+def _to_lans(end: End) -> Iterator[Flow]:
+    """Between a client's tunnel and the networks behind it."""
+    for lan in end.tunnel.lans:
+        yield Flow("forward", _ANYWHERE, lan.prefix, end.interface, lan.interface)
+        if end.default_route:
+            yield Flow("forward", lan.prefix, _ANYWHERE, lan.interface, end.interface)
+
+
+def _to_client(end: End, outward: str, upstreams: Collection[End]) -> Iterator[Flow]:
+    """Between a server's end and the Internet."""
     for prefix in (IPNetwork(end.peer), *end.tunnel.routed_prefixes):
-        outward = _outward(site)
         yield Flow("forward", prefix, _ANYWHERE, end.interface, outward)
-        for inward in dict.fromkeys([outward, *_upstream(prefix, site)]):
+        for inward in dict.fromkeys([outward, *_upstream(prefix, upstreams)]):
             yield Flow("forward", _ANYWHERE, prefix, inward, end.interface)
 
 
@@ -75,9 +78,9 @@ def _outward(site: Site) -> str:
     return next(ways, site.external_interface)
 
 
-def _upstream(prefix: IPNetwork, site: Site) -> Iterator[str]:
+def _upstream(prefix: IPNetwork, upstreams: Iterable[End]) -> Iterator[str]:
     """The tunnels by which a server gets what is for one of its clients."""
-    for end in site.node.upstreams:
+    for end in upstreams:
         if any(prefix in each for each in end.tunnel.routed_prefixes):
             yield end.interface
 
@@ -92,21 +95,21 @@ def is_own(rule: Rule, state: HostState) -> bool:
 
 def wanted(site: Site, state: HostState) -> tuple[Drop, ...]:
     """What would end, were there nothing of Culvert's in any firewall."""
+    if not state.ruleset.may_drop:
+        return ()
     bare = state.ruleset.without(lambda rule: is_own(rule, state))
     return tuple(drop for flow in flows(site, state) for drop in bare.drops(flow))
 
 
-def _of(firewall: Firewall, site: Site, state: HostState) -> list[Drop]:
-    """What one firewall is to open."""
-    if site.node.leaves_firewall:
-        return []
-    found = wanted(site, state)
-    held = {chain for chain in {d.chain for d in found} if _holds(firewall, chain, state)}
-    return [drop for drop in found if drop.chain in held]
-
-
-def _holds(firewall: Firewall, chain: Chain, state: HostState) -> bool:
-    return firewalls.holder(chain, state) is firewall
+def _told(site: Site, state: HostState) -> list[tuple[Firewall, list[Drop]]]:
+    """What each firewall is to open."""
+    found: dict[int, list[Drop]] = {}
+    holders: dict[Chain, int] = {}
+    for drop in () if site.node.leaves_firewall else wanted(site, state):
+        if drop.chain not in holders:
+            holders[drop.chain] = id(firewalls.holder(drop.chain, state))
+        found.setdefault(holders[drop.chain], []).append(drop)
+    return [(each, found.get(id(each), [])) for each in firewalls.FIREWALLS]
 
 
 def obstacles(site: Site, state: HostState) -> Iterable[str]:
@@ -167,7 +170,7 @@ def _listed(drops: Collection[Drop]) -> str:
 def dropped(site: Site, state: HostState) -> Iterable[str]:
     """Sentences on what ends in the host's firewall as it is now."""
     ended: dict[tuple[Chain, str], list[Drop]] = {}
-    for flow in flows(site, state):
+    for flow in flows(site, state) if state.ruleset.may_drop else ():
         for drop in state.ruleset.drops(flow):
             ended.setdefault((drop.chain, drop.by), []).append(drop)
     for drops in ended.values():
@@ -182,21 +185,21 @@ def dropped(site: Site, state: HostState) -> Iterable[str]:
 
 def warnings(site: Site, state: HostState) -> Iterable[str]:
     """What stops nothing, and is better known."""
-    for firewall in firewalls.FIREWALLS:
-        yield from firewall.warnings(_of(firewall, site, state), state)
+    for firewall, drops in _told(site, state):
+        yield from firewall.warnings(drops, state)
 
 
 def lost_at_boot(site: Site, state: HostState) -> Iterable[str]:
     """What a firewall would not bring back."""
-    for firewall in firewalls.FIREWALLS:
-        yield from firewall.lost_at_boot(_of(firewall, site, state), state)
+    for firewall, drops in _told(site, state):
+        yield from firewall.lost_at_boot(drops, state)
 
 
 def files(site: Site, state: HostState) -> dict[str, File]:
     """What each firewall reads."""
     found: dict[str, File] = {}
-    for firewall in firewalls.FIREWALLS:
-        found |= firewall.files(_of(firewall, site, state), state)
+    for firewall, drops in _told(site, state):
+        found |= firewall.files(drops, state)
     return found
 
 
@@ -209,11 +212,11 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What a firewall takes back by itself, while it has its files."""
-    for firewall in firewalls.FIREWALLS:
-        yield from firewall.stopping(_of(firewall, site, state), state, changed)
+    for firewall, drops in _told(site, state):
+        yield from firewall.stopping(drops, state, changed)
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is missing is opened, and what is needed no more is taken back."""
-    for firewall in firewalls.FIREWALLS:
-        yield from firewall.starting(_of(firewall, site, state), state, changed)
+    for firewall, drops in _told(site, state):
+        yield from firewall.starting(drops, state, changed)

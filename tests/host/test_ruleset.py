@@ -8,7 +8,7 @@ import pytest
 from netaddr import IPNetwork
 
 from tasks.host import iptables_listing, nft_listing
-from tasks.host.ruleset import LEGACY, NFT, Chain, Flow, Ruleset
+from tasks.host.ruleset import LEGACY, NFT, PROTOCOL_41, Chain, Flow, Ruleset
 
 LISTINGS = Path(__file__).parent / "listings"
 # A listing of a chain that drops, and rules to put into it, by their words.
@@ -127,8 +127,8 @@ def test_what_drops_is_told_in_words() -> None:
     assert str(drop) == f"chain inet filter input drops it (`{drop.by}`)"
     assert [str(flow) for flow in (OUTER, OUT, BACK)] == [
         "protocol 41 from 203.0.113.20",
-        "IPv6 from sit-web1 to eth0, source 2001:db8:1::3",
-        "IPv6 from eth0 to sit-web1, destination 2001:db8:1::3",
+        "IPv6 from sit-web1 (2001:db8:1::3) to eth0",
+        "IPv6 from eth0 to sit-web1 (2001:db8:1::3)",
     ]
 
 
@@ -261,3 +261,21 @@ def test_what_a_rule_of_iptables_lets_pass(rule: str, passes: bool) -> None:
     found = iptables_listing.parse(text, LEGACY, "ip")
     assert (not found.drops(OUTER)) == passes
     assert found.is_of_iptables(Chain(LEGACY, "ip", "filter", "INPUT", "input"))
+
+
+def test_a_rule_for_one_protocol_is_found_among_rules_for_one_address_each() -> None:
+    """Rules are looked up by what they are for; a protocol is none of the things to look up by."""
+    chain = {"family": "ip", "table": "filter", "chain": "input"}
+    base = {"family": "ip", "table": "filter", "name": "input", "hook": "input", "policy": "drop"}
+
+    def rule(field: str, value: object) -> dict[str, object]:
+        left = {"payload": {"protocol": "ip", "field": field}}
+        match = {"match": {"op": "==", "left": left, "right": value}}
+        return {"rule": {**chain, "expr": [match, {"accept": None}]}}
+
+    rules = [rule("saddr", "192.0.2.1"), rule("protocol", 41)]
+    found = nft_listing.parse(json.dumps({"nftables": [{"chain": base}, *rules]}))
+    passing = Flow(
+        "input", IPNetwork("203.0.113.20"), IPNetwork("198.51.100.10"), "eth0", "", PROTOCOL_41
+    )
+    assert found.drops(passing) == ()

@@ -1,7 +1,7 @@
 """One entry for each network manager that the lab's machines run: its packages and its files."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.lab.cpio import File
 from tests.lab.machines import Address, Card, Machine
@@ -46,7 +46,8 @@ class Flavour:
     """One network manager in charge, and how it is told a machine's cards.
 
     `manager` is what Culvert takes it for. `apply` are the commands by which people have it go over
-    an interface again, `restart` restarts it; `{interface}` stands for the external one.
+    an interface again, `restart` restarts it; `{interface}` stands for the external one. `off` are
+    units of what else is installed that wait for a test to switch them on.
     """
 
     name: str
@@ -57,12 +58,14 @@ class Flavour:
     files: Callable[[Machine], Files]
     apply: tuple[str, ...]
     restart: str
+    off: tuple[str, ...] = ()
 
     def network_files(self, machine: Machine) -> Files:
         """All that makes the manager hold the machine's cards, by path."""
-        masked = (service for service in SERVICES if service not in self.services)
+        masked = [f"{each}.service" for each in SERVICES if each not in self.services]
+        masked += self.off
         return {
-            **{f"etc/systemd/system/{each}.service": File.link("/dev/null") for each in masked},
+            **{f"etc/systemd/system/{each}": File.link("/dev/null") for each in masked},
             **_UNMANAGED,
             **self.files(machine),
         }
@@ -380,6 +383,17 @@ FLAVOURS = {
             apply=(_CYCLE,),
             restart=_RESTART_IFUPDOWN,
         ),
+    )
+}
+
+# Of ifupdown's hosts, those with a firewall. ufw and iptables-persistent exclude each other; Docker
+# is large.
+FLAVOURS |= {
+    name: replace(FLAVOURS["ifupdown"], name=name, packages=(*firewalls, "ifupdown"), off=off)
+    for name, firewalls, off in (
+        ("firewalls", ("ufw", "firewalld"), ("firewalld.service",)),
+        ("persistent", ("iptables-persistent",), ()),
+        ("docker", ("docker.io",), ("docker.service", "docker.socket", "containerd.service")),
     )
 }
 

@@ -1,7 +1,8 @@
 """Who stands where: stars around a machine `internet`, and networks behind clients.
 
 Each topology is a lab of its own, with the same addresses: a server and a client for each of two
-managers. The table of what is supported, in docs/hosts.md, is made from the same rows.
+managers. The table of what is supported, in docs/hosts.md, is made from the same rows. Those of
+firewalls are apart.
 """
 
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ BROKER = Topology(
 )
 """Static addresses, and a network behind each client: where everything else is tried."""
 
-TOPOLOGIES = {
+MANAGED = {
     topology.name: topology
     for topology in (
         BROKER,
@@ -280,6 +281,19 @@ TOPOLOGIES = {
         ),
     )
 }
+"""Where each manager is led through what it must live through."""
+
+FIREWALLED = {
+    topology.name: topology
+    for topology in (
+        Topology("firewalls", (Row("firewalls", "bookworm"), Row("firewalls", "trixie"))),
+        Topology("persistent", (Row("persistent", "bookworm"), Row("persistent", "trixie"))),
+        Topology("docker", (Row("docker", "testing"),)),
+    )
+}
+"""Where firewalls are installed, all of them off."""
+
+TOPOLOGIES = MANAGED | FIREWALLED
 
 
 def table() -> str:
@@ -288,7 +302,7 @@ def table() -> str:
         "| manager | release | the server's uplink | the client's uplink |",
         "|---|---|---|---|",
     ]
-    for topology in TOPOLOGIES.values():
+    for topology in MANAGED.values():
         for row in topology.rows:
             release = RELEASES.get(row.suite, row.suite)
             cells = (FLAVOURS[row.flavour].title, release, str(row.server), str(row.client))

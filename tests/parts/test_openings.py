@@ -59,8 +59,8 @@ def test_tunnels_that_may_speak_with_each_other_are_let_through_both_ways() -> N
     state = bare("ifupdown", "server")
     found = [f"{flow.hook}: {flow}" for flow in openings.flows(plan(wanted, state).site, state)]
     assert found[-2:] == [
-        "forward: IPv6 from sit-web1 to sit-web2, source 2001:db8:1::3, destination 2001:db8:1::5",
-        "forward: IPv6 from sit-web2 to sit-web1, source 2001:db8:1::5, destination 2001:db8:1::3",
+        "forward: IPv6 from sit-web1 (2001:db8:1::3) to sit-web2 (2001:db8:1::5)",
+        "forward: IPv6 from sit-web2 (2001:db8:1::5) to sit-web1 (2001:db8:1::3)",
     ]
 
 
@@ -69,10 +69,10 @@ def test_a_server_forwards_what_is_routed_to_its_clients() -> None:
     assert flows_of("delegating-server", state) == [
         "input: protocol 41 from 203.0.113.20",
         "output: protocol 41 to 203.0.113.20",
-        "forward: IPv6 from sit-web1 to eth0, source 2001:db8:1::3",
-        "forward: IPv6 from eth0 to sit-web1, destination 2001:db8:1::3",
-        "forward: IPv6 from sit-web1 to eth0, source 2001:db8:100::/48",
-        "forward: IPv6 from eth0 to sit-web1, destination 2001:db8:100::/48",
+        "forward: IPv6 from sit-web1 (2001:db8:1::3) to eth0",
+        "forward: IPv6 from eth0 to sit-web1 (2001:db8:1::3)",
+        "forward: IPv6 from sit-web1 (2001:db8:100::/48) to eth0",
+        "forward: IPv6 from eth0 to sit-web1 (2001:db8:100::/48)",
     ]
 
 
@@ -82,8 +82,8 @@ def test_a_client_forwards_for_the_networks_behind_it() -> None:
         "output: protocol 41 to 198.51.100.10",
     ]
     assert flows_of("routing-client", bare("ifupdown", "routing-client"))[2:] == [
-        "forward: IPv6 from sit-ipv6 to eth1, destination 2001:db8:100:1::/64",
-        "forward: IPv6 from eth1 to sit-ipv6, source 2001:db8:100:1::/64",
+        "forward: IPv6 from sit-ipv6 to eth1 (2001:db8:100:1::/64)",
+        "forward: IPv6 from eth1 (2001:db8:100:1::/64) to sit-ipv6",
     ]
 
 
@@ -113,8 +113,8 @@ def test_a_server_that_is_a_client_leads_on_through_its_own_tunnel() -> None:
     state = replace(state, ipv4_devices={IPAddress("198.51.100.10"): "eth0"})
     site = plan(broker.nodes["ams1.example.net"], state).site
     assert [str(f) for f in openings.flows(site, state) if f.hook == "forward"] == [
-        "IPv6 from sit-web1 to sit-ipv6, source 2001:db8:200::3",
-        "IPv6 from sit-ipv6 to sit-web1, destination 2001:db8:200::3",
+        "IPv6 from sit-web1 (2001:db8:200::3) to sit-ipv6",
+        "IPv6 from sit-ipv6 to sit-web1 (2001:db8:200::3)",
     ]
 
 
@@ -129,10 +129,9 @@ def test_what_drops_and_is_kept_by_nobody_known_refuses_the_host() -> None:
         "are kept:",
         "    nft 'insert rule inet mine in ip saddr 203.0.113.20 ip daddr 198.51.100.10 meta "
         "l4proto 41 accept'",
-        "chain inet mine through by its policy drops IPv6 from sit-web1 to eth0, source "
-        "2001:db8:1::3 and IPv6 from eth0 to sit-web1, destination "
-        "2001:db8:1::3, and no firewall that Culvert knows keeps that chain; run this, and keep it "
-        "where that firewall's rules are kept:",
+        "chain inet mine through by its policy drops IPv6 from sit-web1 (2001:db8:1::3) to eth0 "
+        "and IPv6 from eth0 to sit-web1 (2001:db8:1::3), and no firewall that Culvert knows keeps "
+        "that chain; run this, and keep it where that firewall's rules are kept:",
         '    nft \'insert rule inet mine through iifname "sit-web1" oifname "eth0" meta nfproto '
         "ipv6 accept'",
         '    nft \'insert rule inet mine through iifname "eth0" oifname "sit-web1" meta nfproto '
@@ -220,8 +219,8 @@ def test_a_proof_fails_on_what_would_be_dropped() -> None:
     assert found.dropped == (
         "expected: protocol 41 from 203.0.113.20 is let in; "
         "seen: chain inet mine in drops it (policy)",
-        "expected: IPv6 from sit-web1 to eth0, source 2001:db8:1::3 and IPv6 from eth0 to "
-        "sit-web1, destination 2001:db8:1::3 are let through; "
+        "expected: IPv6 from sit-web1 (2001:db8:1::3) to eth0 and IPv6 from eth0 to "
+        "sit-web1 (2001:db8:1::3) are let through; "
         "seen: chain inet mine through drops it (policy)",
     )
     assert not plan(node("server"), bare("ifupdown", "server"), only_to_prove=True).dropped

@@ -104,7 +104,8 @@ def test_groups_may_have_the_data(run: Start, tmp_path: Path) -> None:
 
 def test_from_elsewhere_the_settings_are_asked_for(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
-    shutil.copytree(runs.REPOSITORY / "tasks", clone / "tasks")
+    for name in ("tasks", "templates"):
+        shutil.copytree(runs.REPOSITORY / name, clone / name)
     for name in ("config.py", "deploy.py"):
         shutil.copy(runs.REPOSITORY / name, clone)
     deploy = str(clone / "deploy.py")

@@ -21,7 +21,7 @@ from tests.lab.flavours import FLAVOURS
 from tests.lab.internet import ADVERTISED_SECONDS
 from tests.lab.lab import Lab
 from tests.lab.machines import FAR_ADDRESS, Machine
-from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
+from tests.lab.topologies import BROKER, MANAGED, Topology
 from tests.runs import Hosts, Run
 from tests.scenarios.advertisements import advertise
 from tests.scenarios.cases import Case, connected, straight, tunnels
@@ -342,7 +342,7 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
             id=f"{host}-{scenario.title.replace(' ', '-')}",
             marks=[pytest.mark.quick] if topology is BROKER and scenario.is_quick else [],
         )
-        for topology in TOPOLOGIES.values()
+        for topology in MANAGED.values()
         for scenario in SCENARIOS
         for host in topology.names
     ],

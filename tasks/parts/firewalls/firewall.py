@@ -79,6 +79,28 @@ class Firewall(Protocol):
         """What is to be added, and taken back, once the new files are there."""
 
 
+def compared(
+    wanted: Collection[Rule], there: Collection[Rule], drops: Collection[Drop], state: HostState
+) -> tuple[list[Rule], list[Rule]]:
+    """The rules that are missing, and those that are to go.
+
+    All of both, where a rule of somebody's came before Culvert's since.
+    """
+    left: dict[object, list[Rule]] = {}
+    for rule in there:
+        left.setdefault(rule.effect, []).append(rule)
+    missing = []
+    for rule in wanted:
+        if alike := left.get(rule.effect):
+            alike.pop()
+        else:
+            missing.append(rule)
+    ended = {each for drop in drops for each in state.ruleset.drops(drop.flow)}
+    if not missing and ended & {*drops}:
+        return [*wanted], [*there]
+    return missing, [rule for rules in left.values() for rule in rules]
+
+
 def nft_matches(drop: Drop) -> str:
     """What a rule of nft's says of a flow where it ends, all of which it is to let pass."""
     flow = drop.flow

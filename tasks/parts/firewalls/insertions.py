@@ -12,7 +12,7 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.ruleset import LEGACY, MARK, Drop, Rule
 from tasks.host.state import File, HostState
-from tasks.parts.firewalls.firewall import iptables_words
+from tasks.parts.firewalls.firewall import compared, iptables_words
 
 # From rules to be, `+TABLE -I CHAIN …`, and a listing, to the words that make it so.
 _REPLACING = (
@@ -59,15 +59,7 @@ class Insertions:
     ) -> Iterable[Step]:
         """What makes it so that they are there, first of all, and no others."""
         there = [*is_own]
-        missing, stale = self._rules(drops), [*there]
-        for rule in [*missing]:
-            if same := next((each for each in stale if each.does_as(rule)), None):
-                missing.remove(rule)
-                stale.remove(same)
-        ended = {each for drop in drops for each in state.ruleset.drops(drop.flow)}
-        if not missing and ended & {*drops}:
-            # A rule of somebody's came before them since.
-            missing, stale = self._rules(drops), there
+        missing, stale = compared(self._rules(drops), there, drops, state)
         if missing or stale:
             wanted = {_program(rule) for rule in self._rules(drops)}
             leaving = {_program(rule) for rule in stale} - wanted

@@ -17,7 +17,7 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.ruleset import MARK, NFT, OWN_TABLE, PROTOCOL_41, Chain, Drop, Rule
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
-from tasks.parts.firewalls.firewall import Firewall, interfaces, networks, pasted
+from tasks.parts.firewalls.firewall import Firewall, compared, interfaces, networks, pasted
 
 _CONFIGURATION = "/etc/nftables.conf"
 _UNIT = "nftables.service"
@@ -100,15 +100,7 @@ done""",
             reload = "systemctl daemon-reload"
             yield Step((f" run: {reload}",), (reload,), undo=(reload,))
         there = [rule for rule in state.ruleset.all_rules() if self.is_own(rule, state)]
-        missing, stale = [*_rules(drops)], [*there]
-        for rule in [*missing]:
-            if same := next((each for each in stale if each.does_as(rule)), None):
-                missing.remove(rule)
-                stale.remove(same)
-        ended = {each for drop in drops for each in state.ruleset.drops(drop.flow)}
-        if not missing and ended & {*drops}:
-            # A rule of somebody's came before them since.
-            missing, stale = [*_rules(drops)], there
+        missing, stale = compared(_rules(drops), there, drops, state)
         if missing or stale:
             yield Step(
                 shown=(*_lines("-", stale), *_lines("+", missing)),

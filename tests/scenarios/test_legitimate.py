@@ -21,8 +21,11 @@ def test_too_big_is_told_both_ways(running_lab: Lab, among: Neighbours) -> None:
     internet, lan_host = running_lab.machine("internet"), running_lab.machine("lan-host")
     assert_lan(running_lab, among.lan)
     # Without what is advertised there, as of a host with an MTU of its own.
-    conf = f"net.ipv6.conf.{among.lan.card}"
-    lan_host.run(f"sysctl -w {conf}.accept_ra_mtu=0 {conf}.mtu=1500")
+    card, gateway = among.lan.card, among.lan.address.partition("/")[0]
+    lan_host.run(
+        f"sysctl -w net.ipv6.conf.{card}.accept_ra_mtu=0 net.ipv6.conf.{card}.mtu=1500 && "
+        f"ip -6 route add {FAR_ADDRESS} via {gateway} dev {card}"
+    )
     told = f"mtu[ =:]*{TUNNEL_MTU}"
     for machine, source, aim in (
         (internet, FAR_ADDRESS, among.network[5]),

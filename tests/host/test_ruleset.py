@@ -13,6 +13,8 @@ from tasks.host.ruleset import LEGACY, NFT, Chain, Flow, Ruleset
 LISTINGS = Path(__file__).parent / "listings"
 # A listing of a chain that drops, and rules to put into it, by their words.
 RULES = json.loads((LISTINGS / "nft-1.0.6.json").read_text())
+# The same in another order. Its rules were seen to be the same, word by word.
+LATER = json.loads((LISTINGS / "nft-1.1.3.json").read_text())
 
 OUTER = Flow("input", IPNetwork("203.0.113.20"), IPNetwork("198.51.100.10"), "eth0", "", 41)
 OUT = Flow("forward", IPNetwork("2001:db8:1::3"), IPNetwork("::/0"), "sit-web1", "eth0")
@@ -106,6 +108,14 @@ def test_what_a_rule_drops_is_what_it_would_let_pass(rule: str) -> None:
         drops = ruleset(expression, hook=flow.hook, policy="accept").drops(flow)
         # Of all that may pass, one kind that is dropped is enough.
         assert bool(drops) == (is_met or (rule, flow) == ("meta l4proto != tcp accept", OUT))
+
+
+def test_a_later_nft_tells_of_the_same_in_another_order() -> None:
+    told = [nft_listing.parse(json.dumps({"nftables": each["listing"]})) for each in (RULES, LATER)]
+    assert LATER["listing"][1:] != RULES["listing"][1:]
+    first, second = ({*map(str, each.policies)} for each in told)
+    assert first == second == {"inet filter input"}
+    assert len({frozenset(rule.effect for rule in each.all_rules()) for each in told}) == 1
 
 
 def test_a_rule_for_a_part_of_a_network_is_no_rule_for_it() -> None:

@@ -28,8 +28,8 @@ class Iptables(Firewall):
     questions = (
         Question(
             "iptables",
-            rf"grep -nHE -e '^[*]' -e '--comment \"?culvert\"? ' {' '.join(_SAVED.values())} "
-            "2>/dev/null",
+            f"""grep -nHE -e '^[*]' -e '--comment "?culvert"? ' {" ".join(_SAVED.values())} \\
+    2>/dev/null""",
         ),
     )
     _insertions = Insertions(

@@ -63,10 +63,10 @@ done""",
         return is_nfts and (chain.family, chain.table) in tables(state)
 
     def is_own(self, rule: Rule, state: HostState) -> bool:
+        if rule.comment != MARK or rule.backend != NFT or (rule.family, rule.table) == OWN_TABLE:
+            return False
         is_of_iptables = rule.place in state.ruleset.of_iptables
-        is_mine = (rule.family, rule.table) in tables(state) or not is_of_iptables
-        is_marked = rule.comment == MARK and rule.backend == NFT
-        return is_marked and is_mine and (rule.family, rule.table) != OWN_TABLE
+        return not is_of_iptables or (rule.family, rule.table) in tables(state)
 
     def unfit(self, state: HostState) -> str:
         if state.units[_UNIT].is_enabled:

@@ -132,8 +132,7 @@ class Hit:
     @property
     def prefix(self) -> IPNetwork:
         """What is routed to the client."""
-        first, _ = IPNetwork(self.case.topology.routed_prefix(self.case.server)).subnet(41)
-        return next(first.subnet(48, count=1))
+        return next(IPNetwork(self.case.topology.routed_prefix(self.case.server)).subnet(48))
 
     @property
     def hosts(self) -> Hosts:

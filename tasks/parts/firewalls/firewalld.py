@@ -62,6 +62,8 @@ class Firewalld(Firewall):
         return is_zones and any(f'"{name}"' in rule.text for name in _put(state).names)
 
     def unfit(self, state: HostState) -> str:
+        if not _is_running(state):
+            return "firewalld runs and doesn't answer (python3-firewall asks it)"
         if _are_loaded(state) or not _differs(state):
             return ""
         return (

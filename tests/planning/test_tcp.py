@@ -120,7 +120,7 @@ def test_one_end_alone_is_told_of_and_whoever_is_in_the_way() -> None:
     if not networks.can_filter():
         pytest.skip("nft isn't installed here")
     cases = [
-        (("client",), "", CROSSING[1], "no connection in 4 s; the last attempt ended with: Conn"),
+        (("client",), "", CROSSING[1], "no connection in 6 s; the last attempt ended with: Conn"),
         (
             ("server", "client"),
             firewall("server", "meta length > 1400 drop"),
@@ -131,7 +131,7 @@ def test_one_end_alone_is_told_of_and_whoever_is_in_the_way() -> None:
             ("client",),
             firewall("server", "meta l4proto tcp drop", hook="forward"),
             f"TCP from {CLIENT} to {PROBE} is answered",
-            "nothing came back from the ports 53, 443, 80, 22 in 4 s",
+            "nothing came back from the ports 53, 443, 80, 22 in 6 s",
         ),
         (
             ("client",),
@@ -144,7 +144,7 @@ def test_one_end_alone_is_told_of_and_whoever_is_in_the_way() -> None:
     def check(case: tuple[tuple[str, ...], str, str, str]) -> None:
         hosts, more, expected, seen = case
         assert (
-            f"expected: {expected}; seen: {seen}" in tried(*hosts, more=more, seconds=4)[expected]
+            f"expected: {expected}; seen: {seen}" in tried(*hosts, more=more, seconds=6)[expected]
         )
 
     with ThreadPoolExecutor() as pool:

@@ -1,0 +1,1 @@
+"""What things cost: ratios within one run, since these machines are noisy."""

@@ -60,7 +60,7 @@ GROUPS = {**SERVER, "between_tunnels": "groups"}
 def test_nothing_passes_between_tunnels_that_is_not_declared() -> None:
     closed = declared(SERVER, {}, {})["fra1.example.net"]
     text = table(closed)
-    assert "iifname @tunnels oifname @tunnels jump between_tunnels" in text
+    assert "oifname @tunnels goto between_tunnels" in text
     assert "return" not in text
     opened = declared({**SERVER, "between_tunnels": True}, {}, {})["fra1.example.net"]
     assert "between_tunnels" not in table(opened)
@@ -144,7 +144,7 @@ def test_what_was_taken_out_by_hand_is_named_and_put_back(lost: str, told: str) 
 def test_the_order_of_rules_counts() -> None:
     state = deployed("ifupdown", "server")
     text = state.files[filtering.FILE].text
-    first, second = 'iifname "sit0" counter drop', "iifname @tunnels jump from_client"
+    first, second = "iifname @tunnels goto from_client", 'iifname "sit0" counter drop'
     moved = text.replace(first, "#").replace(second, f"{second}\n        {first}", 1)
     answers = {**state.answers, **filter_answer(moved, text)}
     (step,) = plan(node("server"), replace(state, answers=answers)).changes.steps

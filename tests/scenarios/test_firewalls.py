@@ -83,7 +83,8 @@ FIREWALLS = (
         "firewalld",
         FIREWALLED["firewalls"],
         "systemctl unmask firewalld 2>&1; systemctl start firewalld",
-        "firewall-cmd --reload",
+        # Its command waits for a minute, and a busy emulated machine takes longer.
+        "firewall-cmd --reload || timeout 300 sh -c 'until firewall-cmd --state; do sleep 2; done'",
         "/etc/firewalld",
     ),
     Kept(

@@ -6,9 +6,9 @@ that the host sent a moment ago.
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from netaddr import IPAddress, IPNetwork
 from tests import runs
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.machines import FAR_ADDRESS
-from tests.lab.topologies import FIREWALLED, Topology
+from tests.lab.topologies import BROKER, FIREWALLED, Topology
 from tests.runs import Hosts, Run
 from tests.scenarios.cases import Case, connected, straight, tunnels
 from tests.scenarios.conftest import Labs
 
-NFTABLES = """\
+NFTABLES_CONF = """\
 flush ruleset
 table inet filter {
     chain input {
@@ -70,6 +70,13 @@ def _written(path: str, text: str) -> str:
     return f"cat >{path} <<'END'\n{text}END\n"
 
 
+NFTABLES = Kept(
+    "nftables",
+    FIREWALLED["firewalls"],
+    f"{_written('/etc/nftables.conf', NFTABLES_CONF)}systemctl enable --now nftables 2>&1",
+    "systemctl reload nftables",
+    "/etc/nftables.conf",
+)
 _V4, _V6 = (IPTABLES.format(icmp=icmp) for icmp in ("icmp", "ipv6-icmp"))
 FIREWALLS = (
     Kept(
@@ -87,13 +94,7 @@ FIREWALLS = (
         "firewall-cmd --reload || timeout 300 sh -c 'until firewall-cmd --state; do sleep 2; done'",
         "/etc/firewalld",
     ),
-    Kept(
-        "nftables",
-        FIREWALLED["firewalls"],
-        f"{_written('/etc/nftables.conf', NFTABLES)}systemctl enable --now nftables 2>&1",
-        "systemctl reload nftables",
-        "/etc/nftables.conf",
-    ),
+    NFTABLES,
     Kept(
         "iptables-persistent",
         FIREWALLED["persistent"],
@@ -163,9 +164,10 @@ class Hit:
             return list(pool.map(told, self.names))
 
     def rules(self) -> list[str]:
-        """All rules that the hosts have, and the files in which the firewall keeps its own."""
+        """All rules that the hosts have but Culvert's table, and the firewall's own files."""
         return self.on_both(
-            "nft -s list ruleset; for save in iptables-save ip6tables-save; do "
+            "nft -s list ruleset | sed '/^table inet culvert /,/^}/d'; "
+            "for save in iptables-save ip6tables-save; do "
             "if command -v $save >/dev/null; then "
             "$save | sed -e '/^#/d' -e 's/ *\\[[0-9]*:[0-9]*\\]//'; fi; done 2>/dev/null; "
             f"find {self.firewall.files} -type f -exec md5sum {{}} + 2>/dev/null | sort -k2; "
@@ -219,6 +221,8 @@ def passed(hit: Hit, words: str = "") -> dict[str, bool]:
 
 
 def assert_all_pass(hit: Hit, when: str) -> None:
+    """All that tunnels are for, and beside it Culvert's own table is there."""
+    hit.on_both("nft list table inet culvert >/dev/null")
     found = passed(hit)
     assert [title for title, is_through in found.items() if not is_through] == [], when
 
@@ -226,19 +230,23 @@ def assert_all_pass(hit: Hit, when: str) -> None:
 # --- The tests -------------------------------------------------------------------------------
 
 
-def cases(firewalls: Iterable[Kept], quick: Iterable[str] = ()) -> list[Any]:
-    """Each firewall on each release that has it; all but a sample in the campaign alone."""
+def cases(*firewalls: Kept) -> list[Any]:
+    """Each firewall on each release that has it, which is for the campaign."""
     return [
         pytest.param(
             firewall.topology,
             firewall,
             index,
             id=f"{firewall}-{row.suite}",
-            marks=[] if f"{firewall}-{row.suite}" in {*quick} else [pytest.mark.campaign],
+            marks=[pytest.mark.campaign],
         )
         for firewall in firewalls
         for index, row in enumerate(firewall.topology.rows)
     ]
+
+
+# On hosts that every run of the tests has.
+SAMPLE = [pytest.param(BROKER, replace(NFTABLES, topology=BROKER), 0, id="nftables")]
 
 
 @pytest.fixture
@@ -251,7 +259,7 @@ def hit(labs: Labs, topology: Topology, firewall: Kept, index: int, tmp_path: Pa
 PARAMETERS = ("topology", "firewall", "index")
 
 
-@pytest.mark.parametrize(PARAMETERS, cases(FIREWALLS, ["ufw-trixie", "nftables-trixie"]))
+@pytest.mark.parametrize(PARAMETERS, [*SAMPLE, *cases(*FIREWALLS)])
 def test_a_firewall_that_drops_by_default_is_opened_and_closed_again(hit: Hit) -> None:
     first = hit.run()
     assert first.status == 0, first.output
@@ -279,7 +287,7 @@ def test_a_firewall_that_drops_by_default_is_opened_and_closed_again(hit: Hit) -
     assert hit.rules() == before
 
 
-@pytest.mark.parametrize(PARAMETERS, cases([DOCKER]))
+@pytest.mark.parametrize(PARAMETERS, cases(DOCKER))
 def test_what_docker_drops_for_others_is_opened_and_closed_again(hit: Hit) -> None:
     hit.on_both(hit.firewall.on)
     before = hit.rules()
@@ -302,7 +310,7 @@ def test_what_docker_drops_for_others_is_opened_and_closed_again(hit: Hit) -> No
     assert hit.rules() == before
 
 
-@pytest.mark.parametrize(PARAMETERS, cases(FIREWALLS, ["nftables-trixie"]))
+@pytest.mark.parametrize(PARAMETERS, [*SAMPLE, *cases(*FIREWALLS)])
 def test_a_firewall_that_is_to_be_left_alone_is_opened_by_hand(hit: Hit) -> None:
     left = hit.with_keys(firewall="leave")
     left.on_both(hit.firewall.on)
@@ -336,7 +344,7 @@ def commands(run: Run, host: str) -> list[str]:
 PROGRAMS = ("nft ", "iptables", "ip6tables", "ufw ", "firewall-cmd ")
 
 
-@pytest.mark.parametrize(PARAMETERS, cases(FIREWALLS[2:3], ["nftables-trixie"]))
+@pytest.mark.parametrize(PARAMETERS, SAMPLE)
 def test_answers_that_pass_prove_nothing(hit: Hit) -> None:
     """The host's own packets open the way for a while, and the ruleset stays shut."""
     left = hit.with_keys(firewall="leave")

@@ -22,6 +22,8 @@ SERVICE = f"{OWNED}-filter.service"
 _UNIT_FILE = f"/etc/systemd/system/{SERVICE}"
 
 TABLE = "inet culvert"
+ADDRESS = 128
+"""The length of a prefix that is one address."""
 
 FOLDERS = (f"/etc/{FOLDER}", "/etc/systemd/system")
 OWN_FOLDERS = (FOLDER,)
@@ -54,10 +56,7 @@ class _Set:
     type: str
     elements: tuple[str, ...]
     told: str = ""
-
-    @property
-    def is_interval(self) -> bool:
-        return "ipv6_addr" in self.type
+    is_interval: bool = False
 
 
 @dataclass(frozen=True)
@@ -293,6 +292,8 @@ def _table(site: Site, state: HostState) -> str:
         sets=sets,
         servers_ends=servers_ends,
         upstreams=upstreams,
+        lengths_of_server=_lengths(servers_ends),
+        lengths_of_client=_lengths(upstreams),
         closed=[end for end in upstreams if end.tunnel.is_closed],
         between=between,
         groups=groups,
@@ -308,35 +309,53 @@ def _name(end: End) -> str:
 
 
 def _sets_of_server(ends: list[End]) -> Iterator[_Set]:
-    if not ends:
-        return
-    yield _Set(
-        "tunnels", "ifname", tuple(map(_name, ends)), "Those of which this host is the server."
-    )
-    yield _Set(
-        "sources",
-        "ifname . ipv6_addr",
-        tuple(f"{_name(end)} . {_of(each)}" for end in ends for each in end.tunnel.inner),
-        "Whose addresses may come out of which.",
-    )
-    inner = tuple(_of(each) for end in ends for each in end.tunnel.inner)
-    yield _Set("clients", "ipv6_addr", inner)
+    if ends:
+        told = "Those of which this host is the server."
+        yield _Set("tunnels", "ifname", tuple(map(_name, ends)), told)
+        yield from _by_length("sources", ends, "Whose addresses may come out of which.")
+        yield from _by_length("clients", ends, "", is_of_each=False)
 
 
 def _sets_of_client(ends: list[End]) -> Iterator[_Set]:
-    if not ends:
-        return
-    yield _Set(
-        "upstreams", "ifname", tuple(map(_name, ends)), "Those of which this host is the client."
-    )
-    yield _Set(
-        "own",
-        "ifname . ipv6_addr",
-        tuple(f"{_name(end)} . {_of(each)}" for end in ends for each in end.tunnel.inner),
-        "What is this host's own, by the tunnel that it comes in by.",
-    )
-    inner = tuple(_of(each) for end in ends for each in end.tunnel.inner)
-    yield _Set("own_sources", "ipv6_addr", inner)
+    if ends:
+        told = "Those of which this host is the client."
+        yield _Set("upstreams", "ifname", tuple(map(_name, ends)), told)
+        told = "What is this host's own, by the tunnel that it comes in by."
+        yield from _by_length("own", ends, told)
+        yield from _by_length("own_sources", ends, "", is_of_each=False)
+
+
+def _by_length(name: str, ends: list[End], told: str, *, is_of_each: bool = True) -> Iterator[_Set]:
+    """Sets of the clients' addresses and prefixes, one for each length of these.
+
+    An address, cut to that length, is looked up at once, however many there are.
+    """
+    for length in (each.length for each in _lengths(ends)):
+        found = [
+            f"{_name(end)} . {each.network}" if is_of_each else str(each.network)
+            for end in ends
+            for each in end.tunnel.inner
+            if each.prefixlen == length
+        ]
+        kind = "ifname . ipv6_addr" if is_of_each else "ipv6_addr"
+        yield _Set(f"{name}_{length}", kind, tuple(found), told)
+        told = ""
+
+
+@dataclass(frozen=True)
+class _Length:
+    """The length of a prefix, and how an address is cut to it."""
+
+    length: int
+
+    @property
+    def mask(self) -> str:
+        return "" if self.length == ADDRESS else f" & {IPNetwork(f'::/{self.length}').netmask}"
+
+
+def _lengths(ends: Iterable[End]) -> list[_Length]:
+    found = {each.prefixlen for end in ends for each in end.tunnel.inner}
+    return [_Length(length) for length in sorted(found, reverse=True)]
 
 
 def _sets_of_link(on_link: list[IPNetwork], site: Site, state: HostState) -> Iterator[_Set]:
@@ -348,6 +367,7 @@ def _sets_of_link(on_link: list[IPNetwork], site: Site, state: HostState) -> Ite
         "ipv6_addr",
         tuple(map(_of, on_link)),
         f"What neighbours of {external} have, who are asked for, and the routers among them.",
+        is_interval=True,
     )
     found = {
         IPAddress(route.gateway)
@@ -360,7 +380,7 @@ def _sets_of_link(on_link: list[IPNetwork], site: Site, state: HostState) -> Ite
 
 def _of(network: IPNetwork) -> str:
     """As nftables lists it: an address of its own has no length."""
-    return str(network.ip) if network.prefixlen == 128 else str(network)
+    return str(network.ip) if network.prefixlen == ADDRESS else str(network)
 
 
 def _own_ipv4(site: Site) -> list[IPAddress]:
@@ -385,5 +405,5 @@ def _on_link(site: Site, state: HostState) -> list[IPNetwork]:
     found = {IPNetwork(each).cidr for each in link.addresses if ":" in each}
     if server.prefix is not None and server.on_link:
         found.add(server.prefix)
-    wide = {each for each in found if each.prefixlen < 128 and not each.ip.is_link_local()}
+    wide = {each for each in found if each.prefixlen < ADDRESS and not each.ip.is_link_local()}
     return [each for each in sorted(wide) if not any(each != o and each in o for o in wide)]

@@ -61,7 +61,7 @@ def test_nothing_passes_between_tunnels_that_is_not_declared() -> None:
     closed = declared(SERVER, {}, {})["fra1.example.net"]
     text = table(closed)
     assert "oifname @tunnels goto between_tunnels" in text
-    assert "return" not in text
+    assert "@group_" not in text
     opened = declared({**SERVER, "between_tunnels": True}, {}, {})["fra1.example.net"]
     assert "between_tunnels" not in table(opened)
 
@@ -83,12 +83,12 @@ def test_a_group_speaks_among_itself() -> None:
 def test_a_closed_client_lets_in_what_is_allowed() -> None:
     tunnel = {"inbound": "established", "allow": ["tcp/22", "udp/60000-61000"]}
     text = table(declared(SERVER, tunnel)["web1.example.net"], "client")
-    chain = text.partition("chain into_sit-ipv6 {")[2].partition("}\n\n")[0]
+    chain = text.partition("chain closed_sit-ipv6 {")[2].partition("\n    }\n")[0]
     assert "ct state { established, related } return" in chain
     assert "tcp dport 22 return" in chain
     assert "udp dport 60000-61000 return" in chain
     assert chain.rstrip().splitlines()[-1].strip() == "counter drop"
-    assert "into_" not in table(declared(SERVER, {})["web1.example.net"], "client")
+    assert "closed_" not in table(declared(SERVER, {})["web1.example.net"], "client")
 
 
 def test_what_is_declared_more_is_one_element_more() -> None:
@@ -102,13 +102,13 @@ def test_what_is_declared_more_is_one_element_more() -> None:
     ).nodes["fra1.example.net"]
     first = plan(more, state).changes.steps[0]
     assert first.shown == (
-        "+element of clients: 2001:db8:1::5",
+        "+element of clients_128: 2001:db8:1::5",
         '+element of mtu_1480: "sit-web2"',
-        '+element of sources: "sit-web2" . 2001:db8:1::5',
+        '+element of sources_128: "sit-web2" . 2001:db8:1::5',
         '+element of tunnels: "sit-web2"',
     )
     change, load = first.commands
-    assert "add element inet culvert clients { 2001:db8:1::5 }" in change
+    assert "add element inet culvert clients_128 { 2001:db8:1::5 }" in change
     assert load == "/etc/culvert/filter load $scratch/change.nft"
 
 
@@ -123,7 +123,7 @@ DAMAGES = [
     ('        iifname "sit0" counter drop\n', '+chain arriving: iifname "sit0" counter drop'),
     (
         '            "sit-web1" . 2001:db8:1::3,\n',
-        '+element of sources: "sit-web1" . 2001:db8:1::3',
+        '+element of sources_128: "sit-web1" . 2001:db8:1::3',
     ),
 ]
 

@@ -7,7 +7,7 @@ LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstra
 # With which unit tests ask the kernel, in network namespaces of their own.
 CHECK_PACKAGES := nft=nftables iptables-nft=iptables ip=iproute2 unshare=util-linux perl=perl-base
 
-.PHONY: setup check test test-quick campaign demo lab lab-packages check-packages
+.PHONY: setup check test test-quick campaign bench demo lab lab-packages check-packages
 
 setup: $(VENV)/installed
 
@@ -36,6 +36,11 @@ test: check lab-packages
 
 campaign: setup lab-packages
 	$(PYTHON) -m pytest -m campaign -n 2 --dist loadgroup
+
+# As root, in network namespaces of its own.
+bench: setup check-packages
+	.ci/packages iperf3=iperf3 ethtool=ethtool
+	$(PYTHON) -m tests.bench.filter
 
 test-quick: check lab-packages
 	$(PYTHON) -m pytest -m quick

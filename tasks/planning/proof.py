@@ -8,6 +8,7 @@ from netaddr import IPAddress
 
 from tasks.declared.model import End
 from tasks.host.state import sysctl_key
+from tasks.parts import filtering
 from tasks.parts.part import Site
 
 # A neighbour, a route and the tunnel may all be new, and the provider's router may have given up on
@@ -72,7 +73,10 @@ def checks(site: Site, absent: Collection[str] = ()) -> list[Check]:
     found = [check for end in site.ends for check in _of_end(end, absent, site)]
     if site.node.server is not None:
         found += _of_server(site)
-    return found
+    # By a process that holds it, which no flush takes away.
+    told = f"nft --terse list table {filtering.TABLE} 2>&1 | grep -m 1 -e 'flags owner' -e Error"
+    held = _seen(told, "grep -w 'flags owner'")
+    return [*found, Check(f"the tunnels' filter is in force (table {filtering.TABLE})", held)]
 
 
 def _of_end(end: End, absent: Collection[str], site: Site) -> Iterable[Check]:

@@ -42,6 +42,7 @@ def test_the_server_proves_its_tunnel_and_its_proxying() -> None:
         "net.ipv6.conf.all.proxy_ndp is 1",
         "the proxy entry for 2001:db8:1::2 is on eth0",
         "the proxy entry for 2001:db8:1::3 is on eth0",
+        "the tunnels' filter is in force (table inet culvert)",
     ]
 
 
@@ -51,6 +52,7 @@ def test_the_client_proves_its_tunnel_and_its_way_to_the_internet() -> None:
         "2001:4860:4860::8888 is routed into sit-ipv6",
         "2001:4860:4860::8888 on the Internet answers 2001:db8:1::3",
         "TCP from 2001:db8:1::3 to 2001:4860:4860::8888 is answered",
+        "the tunnels' filter is in force (table inet culvert)",
     ]
 
 
@@ -69,7 +71,10 @@ def test_routed_prefixes_and_networks_are_proven_on_both_ends() -> None:
 def test_a_client_without_the_default_route_proves_its_tunnel_alone() -> None:
     inventory = {**INVENTORY, "web1.example.net": {"tunnel": {**CLIENT, "default_route": False}}}
     client = declaration.read(inventory, managers.NAMES).nodes["web1.example.net"]
-    assert expected(Site(client, "eth0")) == OF_CLIENT
+    assert expected(Site(client, "eth0")) == [
+        *OF_CLIENT,
+        "the tunnels' filter is in force (table inet culvert)",
+    ]
 
 
 def test_what_takes_both_ends_is_left_out_where_one_is_absent() -> None:
@@ -87,6 +92,7 @@ UNCONNECTED = CONNECTED.replace("0 all came", "1 no connection")
 
 def run(tmp_path: Path, site: Site, perl: str = CONNECTED, **tools: str) -> list[proof.Result]:
     """What the script finds on a computer whose tools print these texts."""
+    tools = {"nft": "flags owner", **tools}
     (tmp_path / "perl").write_text(f"#!/bin/sh\n{perl}\n")
     (tmp_path / "perl").chmod(0o755)
     for tool, text in tools.items():
@@ -105,7 +111,7 @@ def run(tmp_path: Path, site: Site, perl: str = CONNECTED, **tools: str) -> list
 
 def test_answers_are_a_proof(tmp_path: Path) -> None:
     found = run(tmp_path, site("client"), ping=ANSWERS, ip="2001:db8::8 dev sit-ipv6 src x")
-    assert [result.is_met for result in found] == [True] * 6
+    assert [result.is_met for result in found] == [True] * 7
     assert found[0].sentence == (
         "verified: fra1.example.net answers at 2001:db8:1::2 through sit-ipv6"
     )
@@ -126,14 +132,24 @@ def test_silence_is_said_with_what_was_expected_and_seen(tmp_path: Path) -> None
         "expected: 2001:4860:4860::8888 on the Internet answers 2001:db8:1::3; seen: "
         "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
         "expected: TCP from 2001:db8:1::3 to 2001:4860:4860::8888 is answered; seen: no connection",
+        "verified: the tunnels' filter is in force (table inet culvert)",
     ]
     # Where nothing passes, TCP is no case of its own.
     assert [*proof.explanations(site("client"), found)] == []
 
 
+def test_a_filter_that_is_gone_fails_the_proof(tmp_path: Path) -> None:
+    lost = "Error: No such file or directory\nlist table inet culvert\n           ^^^^^^^"
+    found = run(tmp_path, site("client"), ping=ANSWERS, ip="x dev sit-ipv6", nft=lost)
+    assert [result.sentence for result in found if not result.is_met] == [
+        "expected: the tunnels' filter is in force (table inet culvert); seen: "
+        "Error: No such file or directory"
+    ]
+
+
 def test_pings_alone_are_told_of(tmp_path: Path) -> None:
     found = run(tmp_path, site("client"), UNCONNECTED, ping=ANSWERS, ip="x dev sit-ipv6")
-    assert [result.is_met for result in found] == [True, True, False, True, True, False]
+    assert [result.is_met for result in found] == [True, True, False, True, True, False, True]
     assert [*proof.explanations(site("client"), found)] == [
         "ping passes between 2001:db8:1::3 and 2001:db8:1::2, and TCP doesn't: a firewall lets "
         "ICMPv6 through and nothing else (on this host, or on fra1.example.net)",
@@ -161,6 +177,7 @@ case "$*" in
 {cases}
 *) cat silence; exit 1 ;;
 esac"""
+HELD = "echo flags owner"
 ROUTE = "echo '2001:4860:4860::8888 dev lo src 2001:db8:1::1'"
 
 
@@ -169,7 +186,13 @@ def run_with(tmp_path: Path, site: Site, cases: str, ip: str) -> list[proof.Resu
     (tmp_path / "silence").write_text(SILENCE)
     (tmp_path / "answer").write_text(ANSWERS)
     ping = PINGS.format(cases=cases).replace("cat ", f"cat {tmp_path}/")
-    for tool, text in (("ping", ping), ("ip", ip), ("sleep", ""), ("perl", CONNECTED)):
+    for tool, text in (
+        ("ping", ping),
+        ("ip", ip),
+        ("sleep", ""),
+        ("perl", CONNECTED),
+        ("nft", HELD),
+    ):
         (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / tool).chmod(0o755)
     wanted = proof.checks(site)
@@ -192,7 +215,7 @@ def test_a_server_that_ignores_echo_requests_is_known_by_where_hop_limits_end(
     ended = "echo 'From 2001:db8:1::2 icmp_seq=1 Time exceeded: Hop limit'; exit 1"
     cases = f"*'-t 1 '{probe}) {ended} ;;\n{probe}) cat answer ;;"
     found = run_with(tmp_path, site("client"), cases, "echo dev sit-ipv6")
-    assert [result.is_met for result in found] == [True] * 6
+    assert [result.is_met for result in found] == [True] * 7
     another = cases.replace("From 2001:db8:1::2 ", "From 2001:db8:1::22 ")
     assert not run_with(tmp_path, site("client"), another, "echo dev sit-ipv6")[0].is_met
 
@@ -235,7 +258,7 @@ def test_of_very_many_checks_some_are_made_at_a_time(tmp_path: Path) -> None:
     # This computer's own settings are another matter.
     told = [result for result in found if not result.check.expected.startswith("net.ipv6.")]
     assert [result.sentence for result in told if not result.is_met] == []
-    assert len(found) == 6 * len(MANY) + 3
+    assert len(found) == 6 * len(MANY) + 4
     waits = proof.script(proof.checks(server)).splitlines().count("wait")
     assert waits == (len(found) - len(MANY)) // proof.AT_ONCE + 1
 

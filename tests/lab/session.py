@@ -20,7 +20,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 ATTEMPT_SECONDS = 10.0
 BANNER_SECONDS = 15.0
 """QEMU accepts a connection even where the machine will never answer."""
-CONNECT_SECONDS = 60.0
+CONNECT_SECONDS = 180.0
 RETRY_SECONDS = 1.0
 
 

@@ -4,13 +4,15 @@ Every tunnel is declared once, on its client; both ends are derived from that on
 mistakes of an inventory are collected and reported together, a line each.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tasks.declared import conflicts, prefixes
 from tasks.declared.entries import Entries
 from tasks.declared.mistakes import Mistakes, short
-from tasks.declared.model import Broker, Node, ends
+from tasks.declared.model import Broker, Node, Tunnel, ends
 
 
 def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) -> Broker:
@@ -30,7 +32,7 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
     conflicts.find(entries, mistakes)
     prefixes.find(entries, mistakes)
     mistakes.stop()
-    tunnels = tuple(entry.tunnel for entry in entries.tunnels)
+    tunnels = tuple(_beside_others([entry.tunnel for entry in entries.tunnels]))
     numbered = frozenset(tunnel.server_ipv6 for tunnel in tunnels)
     sides = [end for tunnel in tunnels for end in ends(tunnel)]
     nodes = {
@@ -52,6 +54,17 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
         )
     mistakes.stop()
     return Broker(tunnels, nodes)
+
+
+def _beside_others(tunnels: Sequence[Tunnel]) -> Iterator[Tunnel]:
+    """Each with what is the same client's by another one: answers take the default route."""
+    of_client: dict[str, list[Tunnel]] = defaultdict(list)
+    for tunnel in tunnels:
+        of_client[tunnel.client].append(tunnel)
+    for tunnel in tunnels:
+        others = [each for each in of_client[tunnel.client] if each is not tunnel]
+        beside = tuple(each for other in others for each in other.inner)
+        yield replace(tunnel, beside=beside) if tunnel.default_route else tunnel
 
 
 def _is_empty_list(data: object) -> bool:

@@ -83,6 +83,8 @@ class Tunnel:
     # Whether what the client didn't ask for comes in through the tunnel by `allow` alone.
     is_closed: bool = False
     allow: tuple[Allowed, ...] = ()
+    # What is the client's by its other tunnels, where this one takes all that it sends.
+    beside: tuple[IPNetwork, ...] = ()
 
     @property
     def inner(self) -> tuple[IPNetwork, ...]:

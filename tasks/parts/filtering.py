@@ -292,8 +292,9 @@ def _table(site: Site, state: HostState) -> str:
         sets=sets,
         servers_ends=servers_ends,
         upstreams=upstreams,
-        lengths_of_server=_lengths(servers_ends),
-        lengths_of_client=_lengths(upstreams),
+        lengths_of_sources=_lengths(_sources(servers_ends)),
+        lengths_of_clients=_lengths(_inner(servers_ends)),
+        lengths_of_own=_lengths(_inner(upstreams)),
         closed=[end for end in upstreams if end.tunnel.is_closed],
         between=between,
         groups=groups,
@@ -312,8 +313,9 @@ def _sets_of_server(ends: list[End]) -> Iterator[_Set]:
     if ends:
         told = "Those of which this host is the server."
         yield _Set("tunnels", "ifname", tuple(map(_name, ends)), told)
-        yield from _by_length("sources", ends, "Whose addresses may come out of which.")
-        yield from _by_length("clients", ends, "", is_of_each=False)
+        told = "Whose addresses may come out of which."
+        yield from _by_length("sources", _sources(ends), told)
+        yield from _by_length("clients", [("", net) for _, net in _inner(ends)], "")
 
 
 def _sets_of_client(ends: list[End]) -> Iterator[_Set]:
@@ -321,24 +323,36 @@ def _sets_of_client(ends: list[End]) -> Iterator[_Set]:
         told = "Those of which this host is the client."
         yield _Set("upstreams", "ifname", tuple(map(_name, ends)), told)
         told = "What is this host's own, by the tunnel that it comes in by."
-        yield from _by_length("own", ends, told)
-        yield from _by_length("own_sources", ends, "", is_of_each=False)
+        yield from _by_length("own", _inner(ends), told)
+        yield from _by_length("own_sources", [("", net) for _, net in _inner(ends)], "")
 
 
-def _by_length(name: str, ends: list[End], told: str, *, is_of_each: bool = True) -> Iterator[_Set]:
-    """Sets of the clients' addresses and prefixes, one for each length of these.
+_Owned = tuple[str, IPNetwork]
+"""The name of an interface, or none, and what is behind it."""
+
+
+def _inner(ends: Iterable[End]) -> list[_Owned]:
+    return [(_name(end), each) for end in ends for each in end.tunnel.inner]
+
+
+def _sources(ends: Iterable[End]) -> list[_Owned]:
+    """Also those of the client's other tunnels: where this one takes all, answers, too."""
+    return [(_name(end), each) for end in ends for each in (*end.tunnel.inner, *end.tunnel.beside)]
+
+
+def _by_length(name: str, owned: list[_Owned], told: str) -> Iterator[_Set]:
+    """Sets of addresses and prefixes, one for each length of these.
 
     An address, cut to that length, is looked up at once, however many there are.
     """
-    for length in (each.length for each in _lengths(ends)):
+    for each in _lengths(owned):
         found = [
-            f"{_name(end)} . {each.network}" if is_of_each else str(each.network)
-            for end in ends
-            for each in end.tunnel.inner
-            if each.prefixlen == length
+            f"{interface} . {network.network}" if interface else str(network.network)
+            for interface, network in owned
+            if network.prefixlen == each.length
         ]
-        kind = "ifname . ipv6_addr" if is_of_each else "ipv6_addr"
-        yield _Set(f"{name}_{length}", kind, tuple(found), told)
+        kind = "ifname . ipv6_addr" if owned[0][0] else "ipv6_addr"
+        yield _Set(f"{name}_{each.length}", kind, tuple(dict.fromkeys(found)), told)
         told = ""
 
 
@@ -353,8 +367,8 @@ class _Length:
         return "" if self.length == ADDRESS else f" & {IPNetwork(f'::/{self.length}').netmask}"
 
 
-def _lengths(ends: Iterable[End]) -> list[_Length]:
-    found = {each.prefixlen for end in ends for each in end.tunnel.inner}
+def _lengths(owned: Iterable[_Owned]) -> list[_Length]:
+    found = {network.prefixlen for _, network in owned}
     return [_Length(length) for length in sorted(found, reverse=True)]
 
 

@@ -195,3 +195,33 @@ def test_a_copy_that_somebody_saved_is_told_of() -> None:
 def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" in table(node("server"))
     assert "on_link" not in table(node("client"), "client")
+
+
+def test_answers_of_another_tunnel_of_the_clients_take_the_default_route() -> None:
+    inventory = {
+        **INVENTORY,
+        "ams1.example.net": {
+            "tunnel_server": {
+                "ipv4": "198.51.100.20",
+                "local_ipv4": "198.51.100.10",
+                "prefix": "2001:db8:2::/64",
+            }
+        },
+        "web1.example.net": {
+            "tunnel": [
+                CLIENT,
+                {
+                    **CLIENT,
+                    "server": "ams1.example.net",
+                    "interface": "sit-ams1",
+                    "default_route": False,
+                },
+            ]
+        },
+    }
+    nodes = declaration.read(inventory, managers.NAMES).nodes
+    first, second = table(nodes["fra1.example.net"]), table(nodes["ams1.example.net"])
+    assert '"sit-web1" . 2001:db8:2::3,' in first
+    assert '"sit-web1" . 2001:db8:1::3,' not in second
+    # Nobody else comes with what isn't this server's to give.
+    assert "\n            2001:db8:2::3," not in first

@@ -139,7 +139,7 @@ def test_a_server_that_is_lost_on_the_way_fails_alone(lab: Lab, tmp_path: Path) 
     with ThreadPoolExecutor() as pool:
         run = pool.submit(runs.run, tmp_path, inventory("straight"), "deploy.py", "-y")
         # The server is done then, but for its proof.
-        lab.machine(IFUPDOWN.client).wait_for("ip link show sit-ipv6", 120)
+        lab.machine(IFUPDOWN.client).wait_for("ip link show sit-ipv6", 300)
         lab.machine(IFUPDOWN.server).run("pkill -KILL -f 'sshd: root@notty'", check=False)
     done = run.result()
     assert done.status == 1

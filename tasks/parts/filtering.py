@@ -28,9 +28,10 @@ ADDRESS = 128
 FOLDERS = (f"/etc/{FOLDER}", "/etc/systemd/system")
 OWN_FOLDERS = (FOLDER,)
 
-# A file in the way that the kernel has it: as `nft` lists it in a network of its own.
+# A file in the way that the kernel has it: as `nft` lists it in a network of its own. It keeps a
+# history otherwise, and speaks of a terminal that it doesn't know, as sudo calls none.
 _LISTED = f"""printf 'include "%s"\\nlist table {TABLE}\\n' {{}} |
-    HOME=/nonexistent unshare --net nft --stateless --interactive"""
+    HOME=/nonexistent TERM=dumb unshare --net nft --stateless --interactive"""
 OF_FILE = "of the file:"
 _SAVED = "saved in:"
 QUESTIONS = (

@@ -159,7 +159,7 @@ class Pings:
         sent = re.search(r"(\d+) packets transmitted", done.stdout)
         assert sent, f"ping ended by itself: {done}"
         assert answered == [self._first + index for index in range(len(answered))], done.stdout
-        # At the end some were on their way: as many as are sent while an answer of the last ones came.
+        # At the end some were on their way: as many as are sent while one of the last ones came.
         last = [float(each) / 1000 for each in re.findall(r"time=([\d.]+) ms", done.stdout)[-20:]]
         coming = max(last, default=0) // self._every
         assert more_than < int(sent[1]) <= len(answered) + 1 + coming, done.stdout

@@ -224,7 +224,6 @@ def _running(state: HostState) -> str:
 
 
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
-_SET = re.compile(r"^\s*set (\S+) \{")
 
 
 def _parsed(text: str) -> tuple[tuple[str, ...], frozenset[tuple[str, str]]]:

@@ -101,6 +101,13 @@ def compared(
     return missing, [rule for rules in left.values() for rule in rules]
 
 
+def not_enabled(unit: str, state: HostState) -> str:
+    """Why a firewall whose service brings its rules back can't be told any, if that is so."""
+    if state.units[unit].is_enabled:
+        return ""
+    return f"{unit}, which would bring a rule back, isn't enabled"
+
+
 def nft_matches(drop: Drop) -> str:
     """What a rule of nft's says of a flow where it ends, all of which it is to let pass."""
     flow = drop.flow

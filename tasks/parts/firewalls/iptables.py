@@ -10,7 +10,7 @@ from tasks.host.render import render
 from tasks.host.ruleset import Chain, Drop, Rule
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
 from tasks.parts.firewalls import nftables
-from tasks.parts.firewalls.firewall import Firewall, pasted
+from tasks.parts.firewalls.firewall import Firewall, not_enabled, pasted
 from tasks.parts.firewalls.insertions import Insertions
 
 _UNIT = "netfilter-persistent.service"
@@ -46,9 +46,7 @@ class Iptables(Firewall):
         return self._insertions.is_own(rule, state) and not is_nfts
 
     def unfit(self, state: HostState) -> str:
-        if state.units[_UNIT].is_enabled:
-            return ""
-        return f"{_UNIT}, which would bring a rule back, isn't enabled"
+        return not_enabled(_UNIT, state)
 
     def opening(self, drop: Drop, state: HostState) -> Iterable[str]:
         del state

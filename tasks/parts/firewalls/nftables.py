@@ -17,7 +17,14 @@ from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.ruleset import MARK, NFT, OWN_TABLE, PROTOCOL_41, Chain, Drop, Rule
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
-from tasks.parts.firewalls.firewall import Firewall, compared, interfaces, networks, pasted
+from tasks.parts.firewalls.firewall import (
+    Firewall,
+    compared,
+    interfaces,
+    networks,
+    not_enabled,
+    pasted,
+)
 
 _CONFIGURATION = "/etc/nftables.conf"
 _UNIT = "nftables.service"
@@ -69,9 +76,7 @@ done""",
         return not is_of_iptables or (rule.family, rule.table) in tables(state)
 
     def unfit(self, state: HostState) -> str:
-        if state.units[_UNIT].is_enabled:
-            return ""
-        return f"{_UNIT}, which would bring a rule back, isn't enabled"
+        return not_enabled(_UNIT, state)
 
     def opening(self, drop: Drop, state: HostState) -> Iterable[str]:
         del state

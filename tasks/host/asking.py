@@ -7,6 +7,7 @@ from netaddr import IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
 from tasks.declared.written import OUTER_HEADER
+from tasks.host.ruleset import OWN_TABLE
 from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
 
 # Culvert's own, what is waiting to be one, and what nobody reads.
@@ -72,13 +73,20 @@ if [ ! -e /sys/module/nf_tables ] && modinfo -F filename nf_tables 2>/dev/null |
     nf_tables=
 fi
 if [ -n "$nf_tables" ] && has nft; then
+    # Not Culvert's own: before nft 1.1.0, the JSON of a table that has a flag is undefined.
+    listed() {
+        nft list tables | while read -r _ family name; do
+            [ "$family $name" != "@OWN_TABLE@" ] || continue
+            echo "table $family $name"; nft "$@" list table "$family" "$name"
+        done
+    } 2>/dev/null
     # Sets may be very large: without them, where all is more than people write.
-    rules=$(nft -j list ruleset 2>/dev/null | head -c @LIMIT@)
+    rules=$(listed -j | head -c @LIMIT@)
     if [ "${#rules}" -lt @LIMIT@ ]; then
         printf 'whole\n%s\n' "$rules"
     else
         rules=
-        echo terse; nft -j -t list ruleset 2>/dev/null
+        echo terse; listed -j -t
     fi
 fi
 for family in ip ip6; do
@@ -184,6 +192,7 @@ def script(
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
         .replace("@LIMIT@", str(_RULESET_LIMIT))
+        .replace("@OWN_TABLE@", " ".join(OWN_TABLE))
         .replace("@MEASURING@", measuring)
         .replace("@REMOTES@", "\n".join(_outer(node)))
     )

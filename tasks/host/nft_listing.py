@@ -1,9 +1,10 @@
-"""Pure: what `nft -j list ruleset` prints, as a ruleset. What isn't known can't be judged.
+"""Pure: what `nft -j list table` prints of each, as a ruleset. What isn't known can't be judged.
 
 Source: libnftables-json(5); nft 1.0.6 and 1.1.3.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,7 @@ _PAYLOAD = {
 _VERSIONS = {"ipv4": "4", "ipv6": "6", "ip": "4", "ip6": "6"}
 _WITH_PORTS = ("6", "17", "33", "132", "136")
 _UNSURE = {"timeout", "dynamic"}
+_ANNOUNCED = re.compile(r"^table (\S+ .+)$", re.MULTILINE)
 
 
 @dataclass
@@ -75,11 +77,20 @@ class _Sets:
 
 
 def parse(text: str, *, is_terse: bool = False) -> Ruleset:
-    """The ruleset that is told; an empty one where nothing is, or nothing that can be read."""
-    try:
-        entries = json.loads(text)["nftables"] if text.strip() else []
-    except (ValueError, KeyError, TypeError):
-        entries = []
+    """The ruleset that is told, in one document of JSON or several.
+
+    Each may have a line before it with the table that it is of, which names it where it can't be
+    read.
+    """
+    entries: list[Any] = []
+    unread = []
+    first, *named = _ANNOUNCED.split(text)
+    for table, document in [("", first), *zip(named[::2], named[1::2], strict=True)]:
+        try:
+            entries += json.loads(document)["nftables"] if table or document.strip() else []
+        except (ValueError, KeyError, TypeError):
+            if table.partition(" ")[0] in _FAMILIES:
+                unread.append(table)
     sets = _Sets(is_terse)
     policies: dict[Chain, str] = {}
     rules: dict[tuple[Place, str], list[Rule]] = {}
@@ -97,11 +108,12 @@ def parse(text: str, *, is_terse: bool = False) -> Ruleset:
         if kind == "rule":
             rule = parse_rule(entry, sets)
             rules.setdefault((rule.place, rule.chain), []).append(rule)
-    return Ruleset(policies, {key: tuple(each) for key, each in rules.items()})
+    found = {key: tuple(each) for key, each in rules.items()}
+    return Ruleset(policies, found, unread=tuple(unread))
 
 
-def _told(entries: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for found in entries if isinstance(entries, list) else ():
+def _told(entries: Iterable[object]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for found in entries:
         for kind, entry in found.items() if isinstance(found, dict) else ():
             is_whole = isinstance(entry, dict) and {"family", "table"} <= entry.keys()
             name = "chain" if kind == "rule" else "name"

@@ -289,12 +289,14 @@ Place = tuple[str, str, str]
 class Ruleset:
     """All base chains of a host, with their policies, and the rules of every chain in order.
 
-    `of_iptables` are the tables that iptables-nft or iptables-legacy manages.
+    `of_iptables` are the tables that iptables-nft or iptables-legacy manages, `unread` those, by
+    family and name, of which nft told nothing that can be read.
     """
 
     policies: Mapping[Chain, str] = field(default_factory=dict)
     rules: Mapping[tuple[Place, str], tuple[Rule, ...]] = field(default_factory=dict)
     of_iptables: frozenset[Place] = frozenset()
+    unread: tuple[str, ...] = ()
 
     def is_of_iptables(self, chain: Chain) -> bool:
         """Whether iptables manages the chain, by whatever backend."""
@@ -416,7 +418,10 @@ def merged(listed: Ruleset, told: Iterable[Ruleset]) -> Ruleset:
     for each in told:
         policies |= each.policies
         rules |= {key: _both(listed.rules.get(key, ()), own) for key, own in each.rules.items()}
-    return Ruleset(policies, rules, better)
+    read = {" ".join(place[1:]) for place in better}
+    return Ruleset(
+        policies, rules, better, tuple(each for each in listed.unread if each not in read)
+    )
 
 
 def _both(listed: tuple[Rule, ...], told: tuple[Rule, ...]) -> tuple[Rule, ...]:

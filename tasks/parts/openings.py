@@ -120,6 +120,7 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
 
 def refusals(site: Site, state: HostState) -> Iterable[str]:
     """What drops a flow, where no firewall may be told, or can be; and the rules to add by hand."""
+    yield from _unread(site, state)
     refused: dict[tuple[Chain, str, str], list[Drop]] = {}
     commands: dict[tuple[Chain, str, str], dict[str, None]] = {}
     for drop in wanted(site, state):
@@ -135,6 +136,15 @@ def refusals(site: Site, state: HostState) -> Iterable[str]:
             "that firewall's rules are kept:"
         )
         yield from (f"    {command}" for command in commands[place])
+
+
+def _unread(site: Site, state: HostState) -> Iterable[str]:
+    """What may drop anything, for all that is known of it."""
+    for table in state.ruleset.unread if site.ends else ():
+        yield (
+            f"what table {table} drops isn't known: `nft -j list table {table}` printed no JSON "
+            "that can be read; once it does, run again"
+        )
 
 
 def _reason(drop: Drop, firewall: Firewall | None, site: Site, state: HostState) -> str:
@@ -169,6 +179,7 @@ def _listed(drops: Collection[Drop]) -> str:
 
 def dropped(site: Site, state: HostState) -> Iterable[str]:
     """Sentences on what ends in the host's firewall as it is now."""
+    yield from _unread(site, state)
     ended: dict[tuple[Chain, str], list[Drop]] = {}
     for flow in flows(site, state) if state.ruleset.may_drop else ():
         for drop in state.ruleset.drops(flow):

@@ -94,6 +94,7 @@ tcp   LISTEN 0      128             [::]:22           [::]:*    users:(("sshd",p
 
 @@ culvert ruleset
 whole
+table ip filter
 {{"nftables": [{{"metainfo": {{"version": "1.0.6", "json_schema_version": 1}}}},
 {{"table": {{"family": "ip", "name": "filter", "handle": 1}}}},
 {{"chain": {{"family": "ip", "table": "filter", "name": "INPUT", "handle": 1, "type": "filter",

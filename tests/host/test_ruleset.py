@@ -8,7 +8,7 @@ import pytest
 from netaddr import IPNetwork
 
 from tasks.host import iptables_listing, nft_listing
-from tasks.host.ruleset import LEGACY, NFT, PROTOCOL_41, Chain, Flow, Ruleset
+from tasks.host.ruleset import LEGACY, NFT, PROTOCOL_41, Chain, Flow, Ruleset, merged
 
 LISTINGS = Path(__file__).parent / "listings"
 # A listing of a chain that drops, and rules to put into it, by their words.
@@ -205,6 +205,22 @@ def test_what_is_not_known_is_no_promise(expression: Any) -> None:
 )
 def test_a_listing_that_cant_be_read_tells_of_no_rules(text: str) -> None:
     assert not nft_listing.parse(text).drops(OUTER)
+
+
+def test_a_table_that_cant_be_read_is_named_and_the_others_are_read() -> None:
+    """As nft 1.0.6 tells of a table with a flag: up to the flag."""
+    listing = json.dumps({"nftables": RULES["listing"]})
+    cut = '{"nftables": [{"table": {"family": "inet", "name": "mine", "flags": '
+    tables = [("inet mine", cut), ("inet filter", listing), ("ip gone", ""), ("bridge b", cut)]
+
+    found = nft_listing.parse("\n".join(f"table {name}\n{text}" for name, text in tables))
+
+    assert found.unread == ("inet mine", "ip gone")
+    assert found.drops(OUTER)
+    assert merged(found, [iptables_listing.parse(UFW, NFT, "ip")]).unread == (
+        "inet mine",
+        "ip gone",
+    )
 
 
 UFW = """*filter

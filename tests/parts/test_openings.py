@@ -213,6 +213,16 @@ def test_a_firewall_that_is_left_alone_is_told_of_nonetheless() -> None:
     assert plan(left, bare("ifupdown", "server")).changes
 
 
+def test_a_table_that_nft_cant_tell_of_refuses_the_host_and_fails_the_proof() -> None:
+    state = with_rules(bare("ifupdown", "server"), nft_listing.parse("table inet mine\n{"))
+    sentence = (
+        "what table inet mine drops isn't known: `nft -j list table inet mine` printed no JSON "
+        "that can be read; once it does, run again"
+    )
+    assert refusal("server", state) == [sentence]
+    assert plan(node("server"), state, only_to_prove=True).dropped == (sentence,)
+
+
 def test_a_proof_fails_on_what_would_be_dropped() -> None:
     state = with_rules(bare("ifupdown", "server"), listing(*DROPPING))
     found = plan(node("server"), state, only_to_prove=True)

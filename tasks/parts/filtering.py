@@ -8,9 +8,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from netaddr import IPAddress, IPNetwork
+from netaddr import IPAddress, IPNetwork, cidr_merge
 
-from tasks.declared.model import GROUPS, End
+from tasks.declared.model import GROUPS, End, Node
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
@@ -293,6 +293,7 @@ def _table(site: Site, state: HostState) -> str:
         servers_ends=servers_ends,
         upstreams=upstreams,
         lengths_of_sources=_lengths(_sources(servers_ends)),
+        areas=_areas(node, servers_ends),
         lengths_of_clients=_lengths(_inner(servers_ends)),
         lengths_of_own=_lengths(_inner(upstreams)),
         closed=[end for end in upstreams if end.tunnel.is_closed],
@@ -316,6 +317,13 @@ def _sets_of_server(ends: list[End]) -> Iterator[_Set]:
         told = "Whose addresses may come out of which."
         yield from _by_length("sources", _sources(ends), told)
         yield from _by_length("clients", [("", net) for _, net in _inner(ends)], "")
+
+
+def _areas(node: Node, ends: list[End]) -> list[str]:
+    """A few networks that hold all addresses of a server's clients: nobody else's is looked up."""
+    given = node.server.prefixes if node.server else ()
+    found = [net for _, net in _inner(ends) if not any(net in prefix for prefix in given)]
+    return [_of(network) for network in cidr_merge([*given, *found])]
 
 
 def _sets_of_client(ends: list[End]) -> Iterator[_Set]:

@@ -393,7 +393,11 @@ FLAVOURS |= {
     for name, firewalls, off in (
         ("firewalls", ("ufw", "firewalld"), ("firewalld.service",)),
         ("persistent", ("iptables-persistent",), ()),
-        ("docker", ("docker.io",), ("docker.service", "docker.socket", "containerd.service")),
+        (
+            "docker",
+            ("docker.io", "docker-cli"),
+            ("docker.service", "docker.socket", "containerd.service"),
+        ),
     )
 }
 

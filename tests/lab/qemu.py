@@ -168,7 +168,7 @@ class Qemu:
 
     def runs(self) -> bool:
         """Whether the process is there."""
-        return self._pid() is not None
+        return self.pid() is not None
 
     def pause(self) -> None:
         """Let time stand still in the machine."""
@@ -225,15 +225,15 @@ class Qemu:
 
     def quit(self) -> None:
         """End the process."""
-        pid = self._pid()
+        pid = self.pid()
         if pid is None:
             return
         with suppress(LabError):
             self._ask("quit")
-        if ask_until(lambda left: left is None, self._pid, QUIT_SECONDS) is not None:
+        if ask_until(lambda left: left is None, self.pid, QUIT_SECONDS) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            ask_until(lambda left: left is None, self._pid, QUIT_SECONDS)
+            ask_until(lambda left: left is None, self.pid, QUIT_SECONDS)
 
     @property
     def _monitor(self) -> Path:
@@ -243,7 +243,7 @@ class Qemu:
     def _pid_file(self) -> Path:
         return self._place.sockets / f"{self.machine.name}.pid"
 
-    def _pid(self) -> int | None:
+    def pid(self) -> int | None:
         """The process's id, unless the number has passed to a process that is not ours."""
         try:
             pid = int(self._pid_file.read_text())

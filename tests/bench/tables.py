@@ -1,0 +1,33 @@
+"""The tables that are measured: a server's, of one tunnel that is used, or of very many."""
+
+from tasks.declared import declaration
+from tasks.parts import filtering, managers
+from tasks.planning import detection
+from tests.samples import CLIENT, SERVER, bare
+
+INTERFACE = "sit-web1"
+"""The server's end of the first tunnel, which has 2001:db8:1::3 at its other one."""
+
+
+def table(tunnels: int, kind: str = "sit") -> str:
+    """A server's, of so many, each with a prefix routed to it; owned by nobody here.
+
+    `kind` is that of the devices that stand for the tunnels, in nft's words.
+    """
+    hosts = {
+        "fra1.example.net": {"tunnel_server": {**SERVER, "routed_prefixes": ["2001:db8:8000::/33"]}}
+    }
+    for number in range(1, tunnels + 1):
+        tunnel = {
+            **CLIENT,
+            "ipv4": f"10.{number // 250}.{number % 250}.20",
+            "number": number,
+            "routed_prefixes": [f"2001:db8:{0x8000 + number:x}::/48"],
+        }
+        hosts[f"web{number}.example.net"] = {"tunnel": tunnel}
+    node = declaration.read(hosts, managers.NAMES).nodes["fra1.example.net"]
+    state = bare("ifupdown", "server")
+    site, _ = detection.find(node, state)
+    text = filtering.files(site, state)[filtering.FILE].text
+    text = text.replace("{ flags owner; }", "").replace("    flags owner\n", "")
+    return text.replace("meta iiftype sit", f"meta iiftype {kind}")

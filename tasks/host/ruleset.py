@@ -332,16 +332,22 @@ class Ruleset:
             for chain in self._chains.get((hook, flow.version), ())
         )
 
-    def without(self, is_left_out: Callable[[Rule], bool]) -> "Ruleset":
-        """The same host, but for some of its rules."""
+    def without(
+        self, is_left_out: Callable[[Rule], bool], dropping: Collection[Chain] = ()
+    ) -> "Ruleset":
+        """The same host, but for some of its rules, and with a policy of `drop` in some chains."""
         out = frozenset(id(rule) for rule in self.all_rules() if is_left_out(rule))
-        if out and out not in self._others:
+        strict = frozenset(chain for chain in dropping if self.policies[chain] != "drop")
+        if not out and not strict:
+            return self
+        if (out, strict) not in self._others:
             rules = {
                 key: tuple(rule for rule in found if id(rule) not in out)
                 for key, found in self.rules.items()
             }
-            self._others[out] = replace(self, rules=rules)
-        return self._others[out] if out else self
+            policies = {**self.policies, **dict.fromkeys(strict, "drop")}
+            self._others[out, strict] = replace(self, rules=rules, policies=policies)
+        return self._others[out, strict]
 
     def _drops(self, flow: Flow) -> Iterator[Drop]:
         kinds = _COMMON if flow.protocol is None else (flow.protocol,)
@@ -374,7 +380,7 @@ class Ruleset:
         return {key: _Index(rules) for key, rules in self.rules.items()}
 
     @cached_property
-    def _others(self) -> dict[frozenset[int], "Ruleset"]:
+    def _others(self) -> dict[tuple[frozenset[int], frozenset[Chain]], "Ruleset"]:
         return {}
 
     @cached_property

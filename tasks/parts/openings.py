@@ -95,9 +95,10 @@ def is_own(rule: Rule, state: HostState) -> bool:
 
 def wanted(site: Site, state: HostState) -> tuple[Drop, ...]:
     """What would end, were there nothing of Culvert's in any firewall."""
-    if not state.ruleset.may_drop:
+    returning = {chain for each in firewalls.FIREWALLS for chain in each.returning(state)}
+    if not state.ruleset.may_drop and not returning:
         return ()
-    bare = state.ruleset.without(lambda rule: is_own(rule, state))
+    bare = state.ruleset.without(lambda rule: is_own(rule, state), dropping=returning)
     return tuple(drop for flow in flows(site, state) for drop in bare.drops(flow))
 
 

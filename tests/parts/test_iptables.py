@@ -248,6 +248,22 @@ def test_docker_leaves_a_chain_to_others(tmp_path: Path) -> None:
 
 
 @namespaces.needed
+def test_what_docker_was_told_stays_where_its_policy_goes(tmp_path: Path) -> None:
+    """It drops by default where it turned forwarding on, and after a boot Culvert has."""
+    host = Host(tmp_path, "nft", "", DOCKERS, DOCKER)
+    host.converge(node("server"))
+    host.commands.append("ip6tables -P FORWARD ACCEPT")
+    changes = plan(node("server"), host.state()).changes
+    assert not changes.files
+    assert not running(changes)
+    host.converge(GONE)
+    assert "culvert" not in host.rules()
+    # Where nothing was told, nothing is.
+    host.commands.append("ip6tables -P FORWARD ACCEPT")
+    assert running(host.converge(node("server"))) == []
+
+
+@namespaces.needed
 def test_what_drops_before_dockers_chain_cant_be_told_there(tmp_path: Path) -> None:
     first = "-A FORWARD -i eth0 -j DROP\n-A FORWARD -j DOCKER-USER"
     text = DOCKERS.replace("-A FORWARD -j DOCKER-USER", first)

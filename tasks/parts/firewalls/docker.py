@@ -36,6 +36,15 @@ class Docker(Firewall):
     def is_own(self, rule: Rule, state: HostState) -> bool:
         return self._insertions.is_own(rule, state)
 
+    def returning(self, state: HostState) -> Iterable[Chain]:
+        # As of Docker 28 it drops what is forwarded only where it was the one to turn forwarding
+        # on, and so no longer after a boot at which Culvert's settings came first.
+        told = {rule.place for rule in state.ruleset.all_rules() if self.is_own(rule, state)}
+        for chain in state.ruleset.policies:
+            place = (chain.backend, chain.family, chain.table)
+            if place in told and self.holds(chain, state):
+                yield chain
+
     def precedes(self, drop: Drop, state: HostState) -> bool:
         place = (drop.chain.backend, drop.chain.family, drop.chain.table)
         chain = state.ruleset.rules[place, drop.chain.name]

@@ -35,6 +35,11 @@ class Firewall(Protocol):
         del state
         return rule.comment == MARK
 
+    def returning(self, state: HostState) -> Iterable[Chain]:
+        """Base chains that were opened, and let all pass now, by a policy that comes and goes."""
+        del state
+        return ()
+
     def unfit(self, state: HostState) -> str:
         """Why it can't be told anything, as a clause; empty where it can."""
         del state

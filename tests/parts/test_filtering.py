@@ -54,6 +54,11 @@ def test_the_table_is_exactly_this(role: str) -> None:
     assert table(node(role), role) == (GOLDEN / f"filter-{role}" / "filter.nft").read_text()
 
 
+def chain(text: str, name: str) -> list[str]:
+    """The lines of one chain of a table."""
+    return text.partition(f"chain {name} {{")[2].partition("\n    }\n")[0].strip().splitlines()
+
+
 GROUPS = {**SERVER, "between_tunnels": "groups"}
 
 
@@ -195,6 +200,33 @@ def test_a_copy_that_somebody_saved_is_told_of() -> None:
 def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" in table(node("server"))
     assert "on_link" not in table(node("client"), "client")
+
+
+def test_a_server_hears_its_clients_from_no_server_of_its_own() -> None:
+    inventory = {
+        **INVENTORY,
+        "ams1.example.net": {
+            "tunnel_server": {
+                "ipv4": "198.51.100.20",
+                "local_ipv4": "198.51.100.10",
+                "prefix": "2001:db8:2::/64",
+            },
+            "tunnel": {
+                **CLIENT,
+                "ipv4": "198.51.100.20",
+                "local_ipv4": "198.51.100.10",
+                "number": 2,
+                "default_route": False,
+            },
+        },
+        "web2.example.net": {
+            "tunnel": {**CLIENT, "server": "ams1.example.net", "ipv4": "203.0.113.21"}
+        },
+    }
+    nodes = declaration.read(inventory, managers.NAMES).nodes
+    # The first thing that is asked of what comes by the tunnel for the host's own addresses.
+    assert chain(table(nodes["ams1.example.net"]), "to_own")[0] == "jump from_others"
+    assert "from_others" not in table(nodes["web1.example.net"], "client")
 
 
 def test_answers_of_another_tunnel_of_the_clients_take_the_default_route() -> None:

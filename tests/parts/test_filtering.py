@@ -202,6 +202,17 @@ def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" not in table(node("client"), "client")
 
 
+@pytest.mark.parametrize(
+    ("role", "name"), [("server", "from_itself"), ("client", "to_own")], ids=["server", "client"]
+)
+def test_neighbours_are_not_found_through_a_tunnel(role: str, name: str) -> None:
+    # The kernel remembers who asked, be it with each address of a /48.
+    last = chain(table(node(role), role), name)[-1]
+    assert last.strip().startswith(
+        "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-"
+    )
+
+
 def test_a_server_hears_its_clients_from_no_server_of_its_own() -> None:
     inventory = {
         **INVENTORY,

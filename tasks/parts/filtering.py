@@ -322,8 +322,10 @@ def _sets_of_server(ends: list[End]) -> Iterator[_Set]:
 def _areas(node: Node, ends: list[End]) -> list[str]:
     """A few networks that hold all addresses of a server's clients: nobody else's is looked up."""
     given = node.server.prefixes if node.server else ()
-    found = [net for _, net in _inner(ends) if not any(net in prefix for prefix in given)]
-    return [_of(network) for network in cidr_merge([*given, *found])]
+    others = [net for _, net in _inner(ends) if not any(net in prefix for prefix in given)]
+    # With its neighbours, so that one address more in the same network is no other rule.
+    wide = [IPNetwork(f"{net.ip}/64").cidr for net in others]
+    return [_of(network) for network in cidr_merge([*given, *wide])]
 
 
 def _sets_of_client(ends: list[End]) -> Iterator[_Set]:

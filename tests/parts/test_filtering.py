@@ -117,6 +117,16 @@ def test_what_is_declared_more_is_one_element_more() -> None:
     assert load == "/etc/culvert/filter load $scratch/change.nft"
 
 
+def test_addresses_from_no_prefix_are_no_other_rule() -> None:
+    pairs = [
+        {"number": None, "server_ipv6": "2001:db8:77::2", "client_ipv6": "2001:db8:77::3"},
+        {"number": None, "server_ipv6": "2001:db8:77::8", "client_ipv6": "2001:db8:77::9"},
+    ]
+    for tunnels in (pairs[:1], pairs):
+        server = declared({"ipv4": "198.51.100.10"}, *tunnels)["fra1.example.net"]
+        assert "        ip6 saddr { 2001:db8:77::/64 } goto from_others\n" in table(server)
+
+
 def test_another_policy_is_read_anew_as_a_whole() -> None:
     state = deployed("ifupdown", "server")
     opened = declared({**SERVER, "between_tunnels": True}, {})["fra1.example.net"]

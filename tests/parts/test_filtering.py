@@ -212,6 +212,21 @@ def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" not in table(node("client"), "client")
 
 
+def test_what_ipsec_carries_is_for_ipsec_to_judge() -> None:
+    nodes = declared(SERVER, {"inbound": "established"})
+    server = table(nodes["fra1.example.net"])
+    client = table(nodes["web1.example.net"], "client")
+    # It comes out of the tunnel's own interface, and is to go into it before it is wrapped.
+    for text, name, line in (
+        (server, "from_client", "meta ipsec exists return"),
+        (client, "from_server", "meta ipsec exists return"),
+        (client, "closed_sit-ipv6", "meta ipsec exists return"),
+        (client, "into_server", "rt ipsec exists return"),
+    ):
+        lines = [each.strip() for each in chain(text, name)]
+        assert lines.index(line) < lines.index("counter drop")
+
+
 @pytest.mark.parametrize(
     ("role", "name"), [("server", "from_itself"), ("client", "to_own")], ids=["server", "client"]
 )

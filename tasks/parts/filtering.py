@@ -302,7 +302,7 @@ def _table(site: Site, state: HostState) -> str:
         own_ipv4=[_OwnIpv4(address) for address in _own_ipv4(site)],
         on_link=on_link,
         mtus=mtus,
-        external_interface="" if _comes_by_tunnel(site) else site.external_interface,
+        external_interface=site.external_interface,
     )
 
 
@@ -415,16 +415,14 @@ def _own_ipv4(site: Site) -> list[IPAddress]:
     return sorted(found)
 
 
-def _comes_by_tunnel(site: Site) -> bool:
-    """Whether a server has no IPv6 but that of its own tunnel."""
-    return site.node.server is None or any(end.default_route for end in site.ends)
-
-
 def _on_link(site: Site, state: HostState) -> list[IPNetwork]:
     """The networks whose addresses the host looks for on its external link."""
     server = site.node.server
     link = state.links.get(site.external_interface)
     if server is None or link is None or not any(not end.is_client for end in site.ends):
+        return []
+    if any(end.default_route for end in site.ends):
+        # It has IPv6 by a tunnel of its own, and there at most a network of its own making.
         return []
     found = {IPNetwork(each).cidr for each in link.addresses if ":" in each}
     if server.prefix is not None and server.on_link:

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.declared import declaration
 from tasks.declared.model import Node
-from tasks.host.state import Unit
+from tasks.host.state import HostState, Unit
 from tasks.parts import filtering, managers
 from tasks.planning.plan import plan
 from tests.samples import (
@@ -28,11 +28,11 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 DELEGATING = ROUTED["fra1.example.net"]["tunnel_server"]
 
 
-def table(wanted: Node, role: str = "server") -> str:
-    """The text of the table that a bare host gets."""
+def table(wanted: Node, role: str = "server", state: HostState | None = None) -> str:
+    """The text of the table that a host gets, by default a bare one."""
     (file,) = [
         change.after
-        for change in plan(wanted, bare("ifupdown", role)).changes.files
+        for change in plan(wanted, state or bare("ifupdown", role)).changes.files
         if change.path == filtering.FILE
     ]
     assert file is not None
@@ -210,6 +210,27 @@ def test_a_copy_that_somebody_saved_is_told_of() -> None:
 def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" in table(node("server"))
     assert "on_link" not in table(node("client"), "client")
+    inventory = {
+        "fra1.example.net": ROUTED["fra1.example.net"],
+        "ams1.example.net": {
+            "tunnel_server": {
+                "ipv4": "203.0.113.20",
+                "prefix": "2001:db8:100:1::/64",
+                "on_link": False,
+            },
+            "tunnel": {**CLIENT, "routed_prefixes": ["2001:db8:100::/48"]},
+        },
+        "web1.example.net": {
+            "tunnel": {**CLIENT, "server": "ams1.example.net", "ipv4": "203.0.113.21"}
+        },
+    }
+    state = bare("ifupdown", "client")
+    # Of a network at home, say, which comes and goes.
+    eth0 = replace(state.links["eth0"], addresses=("203.0.113.20/25", "fd00:1::5/64"))
+    state = replace(state, links={**state.links, "eth0": eth0})
+    wanted = declaration.read(inventory, managers.NAMES).nodes["ams1.example.net"]
+    assert 'oifname ""' not in (text := table(wanted, state=state))
+    assert "on_link" not in text
 
 
 def test_what_ipsec_carries_is_for_ipsec_to_judge() -> None:

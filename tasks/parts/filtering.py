@@ -425,6 +425,14 @@ def _on_link(site: Site, state: HostState) -> list[IPNetwork]:
         # It has IPv6 by a tunnel of its own, and there at most a network of its own making.
         return []
     found = {IPNetwork(each).cidr for each in link.addresses if ":" in each}
+    # What a router says of the link, where an address came alone (DHCPv6).
+    found |= {
+        route.network
+        for route in state.routes
+        if route.device == site.external_interface
+        and (route.protocol, route.type, route.gateway) == ("kernel", "unicast", None)
+        and route.destination != "default"
+    }
     if server.prefix is not None and server.on_link:
         found.add(server.prefix)
     wide = {each for each in found if each.prefixlen < ADDRESS and not each.ip.is_link_local()}

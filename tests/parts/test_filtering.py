@@ -8,7 +8,7 @@ import pytest
 
 from tasks.declared import declaration
 from tasks.declared.model import Node
-from tasks.host.state import HostState, Unit
+from tasks.host.state import HostState, Route, Unit
 from tasks.parts import filtering, managers
 from tasks.planning.plan import plan
 from tests.samples import (
@@ -284,6 +284,24 @@ def test_a_server_hears_its_clients_from_no_server_of_its_own() -> None:
     # The first thing that is asked of what comes by the tunnel for the host's own addresses.
     assert chain(table(nodes["ams1.example.net"]), "to_own")[0] == "jump from_others"
     assert "from_others" not in table(nodes["web1.example.net"], "client")
+
+
+def test_a_router_tells_what_is_on_the_link_of_an_address_that_came_alone() -> None:
+    state = bare("ifupdown", "server")
+    eth0 = replace(state.links["eth0"], addresses=("198.51.100.10/25", "2001:db8:9::1/128"))
+    routes = [
+        Route("2001:db8:9::/64", None, "eth0", "kernel", 256),
+        # Of other interfaces, of what a gateway leads to, and of all: none is the link.
+        Route("2001:db8:a::/64", None, "eth1", "kernel", 256),
+        Route("2001:db8:b::/64", "fe80::1", "eth0", "static", 1024),
+        Route("default", None, "eth0", "kernel", 1024),
+    ]
+    state = replace(state, links={**state.links, "eth0": eth0}, routes=(*state.routes, *routes))
+    of_link = table(node("server"), state=state).partition("set on_link {")[2].partition("}")[0]
+    assert [line.strip() for line in of_link.splitlines()[4:-1]] == [
+        "2001:db8:1::/64,",
+        "2001:db8:9::/64,",
+    ]
 
 
 def test_answers_of_another_tunnel_of_the_clients_take_the_default_route() -> None:

@@ -302,7 +302,7 @@ def _table(site: Site, state: HostState) -> str:
         own_ipv4=[_OwnIpv4(address) for address in _own_ipv4(site)],
         on_link=on_link,
         mtus=mtus,
-        external_interface="" if _comes_by_tunnel(site) else site.external_interface,
+        external_interface=site.external_interface,
     )
 
 
@@ -322,8 +322,10 @@ def _sets_of_server(ends: list[End]) -> Iterator[_Set]:
 def _areas(node: Node, ends: list[End]) -> list[str]:
     """A few networks that hold all addresses of a server's clients: nobody else's is looked up."""
     given = node.server.prefixes if node.server else ()
-    found = [net for _, net in _inner(ends) if not any(net in prefix for prefix in given)]
-    return [_of(network) for network in cidr_merge([*given, *found])]
+    others = [net for _, net in _inner(ends) if not any(net in prefix for prefix in given)]
+    # With its neighbours, so that one address more in the same network is no other rule.
+    wide = [IPNetwork(f"{net.ip}/64").cidr for net in others]
+    return [_of(network) for network in cidr_merge([*given, *wide])]
 
 
 def _sets_of_client(ends: list[End]) -> Iterator[_Set]:
@@ -413,18 +415,24 @@ def _own_ipv4(site: Site) -> list[IPAddress]:
     return sorted(found)
 
 
-def _comes_by_tunnel(site: Site) -> bool:
-    """Whether a server has no IPv6 but that of its own tunnel."""
-    return site.node.server is None or any(end.default_route for end in site.ends)
-
-
 def _on_link(site: Site, state: HostState) -> list[IPNetwork]:
     """The networks whose addresses the host looks for on its external link."""
     server = site.node.server
     link = state.links.get(site.external_interface)
     if server is None or link is None or not any(not end.is_client for end in site.ends):
         return []
+    if any(end.default_route for end in site.ends):
+        # It has IPv6 by a tunnel of its own, and there at most a network of its own making.
+        return []
     found = {IPNetwork(each).cidr for each in link.addresses if ":" in each}
+    # What a router says of the link, where an address came alone (DHCPv6).
+    found |= {
+        route.network
+        for route in state.routes
+        if route.device == site.external_interface
+        and (route.protocol, route.type, route.gateway) == ("kernel", "unicast", None)
+        and route.destination != "default"
+    }
     if server.prefix is not None and server.on_link:
         found.add(server.prefix)
     wide = {each for each in found if each.prefixlen < ADDRESS and not each.ip.is_link_local()}

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.declared import declaration
 from tasks.declared.model import Node
-from tasks.host.state import Unit
+from tasks.host.state import HostState, Route, Unit
 from tasks.parts import filtering, managers
 from tasks.planning.plan import plan
 from tests.samples import (
@@ -28,11 +28,11 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 DELEGATING = ROUTED["fra1.example.net"]["tunnel_server"]
 
 
-def table(wanted: Node, role: str = "server") -> str:
-    """The text of the table that a bare host gets."""
+def table(wanted: Node, role: str = "server", state: HostState | None = None) -> str:
+    """The text of the table that a host gets, by default a bare one."""
     (file,) = [
         change.after
-        for change in plan(wanted, bare("ifupdown", role)).changes.files
+        for change in plan(wanted, state or bare("ifupdown", role)).changes.files
         if change.path == filtering.FILE
     ]
     assert file is not None
@@ -52,6 +52,11 @@ def declared(server: dict[str, Any], *tunnels: dict[str, Any]) -> dict[str, Node
 @pytest.mark.parametrize("role", ROLES)
 def test_the_table_is_exactly_this(role: str) -> None:
     assert table(node(role), role) == (GOLDEN / f"filter-{role}" / "filter.nft").read_text()
+
+
+def chain(text: str, name: str) -> list[str]:
+    """The lines of one chain of a table."""
+    return text.partition(f"chain {name} {{")[2].partition("\n    }\n")[0].strip().splitlines()
 
 
 GROUPS = {**SERVER, "between_tunnels": "groups"}
@@ -110,6 +115,16 @@ def test_what_is_declared_more_is_one_element_more() -> None:
     change, load = first.commands
     assert "add element inet culvert clients_128 { 2001:db8:1::5 }" in change
     assert load == "/etc/culvert/filter load $scratch/change.nft"
+
+
+def test_addresses_from_no_prefix_are_no_other_rule() -> None:
+    pairs = [
+        {"number": None, "server_ipv6": "2001:db8:77::2", "client_ipv6": "2001:db8:77::3"},
+        {"number": None, "server_ipv6": "2001:db8:77::8", "client_ipv6": "2001:db8:77::9"},
+    ]
+    for tunnels in (pairs[:1], pairs):
+        server = declared({"ipv4": "198.51.100.10"}, *tunnels)["fra1.example.net"]
+        assert "        ip6 saddr { 2001:db8:77::/64 } goto from_others\n" in table(server)
 
 
 def test_another_policy_is_read_anew_as_a_whole() -> None:
@@ -195,6 +210,98 @@ def test_a_copy_that_somebody_saved_is_told_of() -> None:
 def test_a_server_without_ipv6_of_its_own_looks_for_no_neighbours() -> None:
     assert "on_link" in table(node("server"))
     assert "on_link" not in table(node("client"), "client")
+    inventory = {
+        "fra1.example.net": ROUTED["fra1.example.net"],
+        "ams1.example.net": {
+            "tunnel_server": {
+                "ipv4": "203.0.113.20",
+                "prefix": "2001:db8:100:1::/64",
+                "on_link": False,
+            },
+            "tunnel": {**CLIENT, "routed_prefixes": ["2001:db8:100::/48"]},
+        },
+        "web1.example.net": {
+            "tunnel": {**CLIENT, "server": "ams1.example.net", "ipv4": "203.0.113.21"}
+        },
+    }
+    state = bare("ifupdown", "client")
+    # Of a network at home, say, which comes and goes.
+    eth0 = replace(state.links["eth0"], addresses=("203.0.113.20/25", "fd00:1::5/64"))
+    state = replace(state, links={**state.links, "eth0": eth0})
+    wanted = declaration.read(inventory, managers.NAMES).nodes["ams1.example.net"]
+    assert 'oifname ""' not in (text := table(wanted, state=state))
+    assert "on_link" not in text
+
+
+def test_what_ipsec_carries_is_for_ipsec_to_judge() -> None:
+    nodes = declared(SERVER, {"inbound": "established"})
+    server = table(nodes["fra1.example.net"])
+    client = table(nodes["web1.example.net"], "client")
+    # It comes out of the tunnel's own interface, and is to go into it before it is wrapped.
+    for text, name, line in (
+        (server, "from_client", "meta ipsec exists return"),
+        (client, "from_server", "meta ipsec exists return"),
+        (client, "closed_sit-ipv6", "meta ipsec exists return"),
+        (client, "into_server", "rt ipsec exists return"),
+    ):
+        lines = [each.strip() for each in chain(text, name)]
+        assert lines.index(line) < lines.index("counter drop")
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("server", "from_itself"), ("client", "to_own")], ids=["server", "client"]
+)
+def test_neighbours_are_not_found_through_a_tunnel(role: str, name: str) -> None:
+    # The kernel remembers who asked, be it with each address of a /48.
+    last = chain(table(node(role), role), name)[-1]
+    assert last.strip().startswith(
+        "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-"
+    )
+
+
+def test_a_server_hears_its_clients_from_no_server_of_its_own() -> None:
+    inventory = {
+        **INVENTORY,
+        "ams1.example.net": {
+            "tunnel_server": {
+                "ipv4": "198.51.100.20",
+                "local_ipv4": "198.51.100.10",
+                "prefix": "2001:db8:2::/64",
+            },
+            "tunnel": {
+                **CLIENT,
+                "ipv4": "198.51.100.20",
+                "local_ipv4": "198.51.100.10",
+                "number": 2,
+                "default_route": False,
+            },
+        },
+        "web2.example.net": {
+            "tunnel": {**CLIENT, "server": "ams1.example.net", "ipv4": "203.0.113.21"}
+        },
+    }
+    nodes = declaration.read(inventory, managers.NAMES).nodes
+    # The first thing that is asked of what comes by the tunnel for the host's own addresses.
+    assert chain(table(nodes["ams1.example.net"]), "to_own")[0] == "jump from_others"
+    assert "from_others" not in table(nodes["web1.example.net"], "client")
+
+
+def test_a_router_tells_what_is_on_the_link_of_an_address_that_came_alone() -> None:
+    state = bare("ifupdown", "server")
+    eth0 = replace(state.links["eth0"], addresses=("198.51.100.10/25", "2001:db8:9::1/128"))
+    routes = [
+        Route("2001:db8:9::/64", None, "eth0", "kernel", 256),
+        # Of other interfaces, of what a gateway leads to, and of all: none is the link.
+        Route("2001:db8:a::/64", None, "eth1", "kernel", 256),
+        Route("2001:db8:b::/64", "fe80::1", "eth0", "static", 1024),
+        Route("default", None, "eth0", "kernel", 1024),
+    ]
+    state = replace(state, links={**state.links, "eth0": eth0}, routes=(*state.routes, *routes))
+    of_link = table(node("server"), state=state).partition("set on_link {")[2].partition("}")[0]
+    assert [line.strip() for line in of_link.splitlines()[4:-1]] == [
+        "2001:db8:1::/64,",
+        "2001:db8:9::/64,",
+    ]
 
 
 def test_answers_of_another_tunnel_of_the_clients_take_the_default_route() -> None:

@@ -177,7 +177,9 @@ class _Reader:
         if kind == "match":
             return self._match(body), ()
         if kind == "vmap":
-            return [], tuple(self._vmap(body))
+            # What is for all other keys comes last; sorting keeps the order of the rest.
+            found = sorted(self._vmap(body), key=lambda each: each[0] is None)
+            return _needed(body["key"]), tuple(found)
         if kind == "xt" and isinstance(body, dict):
             return _xt(body.get("type"), body.get("name"))
         return [UNKNOWN], ()
@@ -186,20 +188,23 @@ class _Reader:
         left, operator = body["left"], body["op"]
         needed = _needed(left)
         keys = _keys(left)
-        if "unknown" in keys or operator not in {"==", "!=", "in"}:
+        if "unknown" in keys or operator not in {"==", "!=", "in", "!"}:
             return [*needed, UNKNOWN]
         values = self._values(keys, body["right"])
-        return [*needed, Condition(keys, values, is_negated=operator == "!=")]
+        return [*needed, Condition(keys, values, is_negated=operator in {"!=", "!"})]
 
-    def _vmap(self, body: Mapping[str, Any]) -> Iterator[tuple[Condition, Verdict]]:
+    def _vmap(self, body: Mapping[str, Any]) -> Iterator[tuple[Condition | None, Verdict]]:
         keys = _keys(body["key"])
         for element in self._elements(body["data"]) or ():
             value, verdict = element
             ((kind, target),) = verdict.items()
-            if kind in _VERDICTS:
+            if kind in {*_VERDICTS, "continue"}:
                 name = target["target"] if kind in {"jump", "goto"} else ""
-                known = "unknown" not in keys and value != "*"
-                condition = Condition(keys, self._values(keys, {"set": [value]}) if known else None)
+                condition = None
+                if _plain(value) != "*":
+                    known = "unknown" not in keys
+                    values = self._values(keys, {"set": [value]}) if known else None
+                    condition = Condition(keys, values)
                 yield condition, Verdict(kind, name)
 
     def _elements(self, right: object) -> list[Any] | None:
@@ -251,6 +256,8 @@ def _needed(left: object) -> list[Condition]:
             return [only("version", [_VERSIONS[protocol]])]
     if "&" in left:
         return _needed(_listed(left["&"])[0])
+    if "concat" in left:
+        return [condition for each in left["concat"] for condition in _needed(each)]
     return []
 
 

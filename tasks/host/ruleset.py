@@ -171,7 +171,10 @@ UNKNOWN = Condition(("unknown",), None)
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a packet goes: accept, drop, return, jump, goto; `target` is a chain's name."""
+    """Where a packet goes: accept, drop, return, jump, goto, or, of a map's, on: continue.
+
+    `target` is a chain's name.
+    """
 
     kind: str
     target: str = ""
@@ -187,7 +190,8 @@ class Rule:
     chain: str
     text: str
     conditions: tuple[Condition, ...] = ()
-    # The first whose condition holds counts: most rules have one, without any; a map has many.
+    # The first whose condition holds counts: most rules have one, without any; a map has many, and
+    # at its end perhaps one for all else.
     verdicts: tuple[tuple[Condition | None, Verdict], ...] = ()
     comment: str = ""
     handle: int = 0
@@ -467,14 +471,7 @@ class _Walk:
             is_met = _all(map(self._holds, rule.conditions))
             if is_met is False or (is_met is None and not self.is_generous):
                 continue
-            verdict = next(
-                (
-                    v
-                    for condition, v in rule.verdicts
-                    if condition is None or self._holds(condition)
-                ),
-                None,
-            )
+            verdict = self._verdict(rule)
             if verdict is None:
                 continue
             ended: str = verdict.kind
@@ -488,6 +485,16 @@ class _Walk:
             if ended != "return" or verdict.kind == "goto":
                 return ended, by
         return "return", None
+
+    def _verdict(self, rule: Rule) -> Verdict | None:
+        """That of the first condition that holds; one without any is for what meets no other."""
+        may_hold = False
+        for condition, verdict in rule.verdicts:
+            held = self._holds(condition) if condition else not may_hold
+            if held:
+                return verdict if verdict.kind != "continue" else None
+            may_hold = may_hold or held is None
+        return None
 
     def _met(self, chain: tuple[Place, str]) -> Iterable[Rule]:
         index = self.ruleset.indices.get(chain)

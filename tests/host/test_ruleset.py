@@ -69,6 +69,7 @@ PASSING = {
     "ct state established,related accept": (False, False),
     "ct state { new, established } accept": (True, True),
     "ct state != established accept": (True, True),
+    "ct state ! established,related accept": (True, True),
     "ct state vmap { established : accept, new : accept, invalid : drop }": (True, True),
     "ct state vmap { established : accept, invalid : drop }": (False, False),
     "ct direction original accept": (True, True),
@@ -76,6 +77,12 @@ PASSING = {
     'iifname vmap { "eth0" : accept, "sit-web1" : accept }': (True, True),
     "iifname vmap @ways": (True, True),
     'iifname . ip saddr vmap { "eth0" . 203.0.113.20 : accept }': (True, False),
+    # A star is for all other keys, where it can be told that they are others.
+    'iifname vmap { "lo" : drop, * : accept }': (True, True),
+    'iifname vmap { "eth0" : continue, * : accept }': (False, True),
+    "meta mark vmap { 1 : drop, * : accept }": (False, False),
+    "ip6 saddr vmap { 2001:db8:9::/48 : drop, * : accept }": (False, True),
+    'iifname . ip saddr vmap { "eth0" . 203.0.113.21 : drop, * : accept }': (True, False),
     'iifname . ip6 saddr { "sit-web1" . 2001:db8:1::/64 } accept': (False, True),
     "meta mark 1 accept": (False, False),
     "limit rate 10/second accept": (False, False),
@@ -108,6 +115,12 @@ def test_what_a_rule_drops_is_what_it_would_let_pass(rule: str) -> None:
         drops = ruleset(expression, hook=flow.hook, policy="accept").drops(flow)
         # Of all that may pass, one kind that is dropped is enough.
         assert bool(drops) == (is_met or (rule, flow) == ("meta l4proto != tcp accept", OUT))
+
+
+def test_what_a_map_drops_all_else_by_is_dropped() -> None:
+    told = json.dumps(RULES["rules"]['iifname vmap { "lo" : drop, * : accept }'])
+    rule = json.loads(told.replace("accept", "drop"))
+    assert [drop.rule is not None for drop in ruleset(rule, policy="accept").drops(OUTER)] == [True]
 
 
 def test_a_later_nft_tells_of_the_same_in_another_order() -> None:

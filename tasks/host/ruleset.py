@@ -303,8 +303,12 @@ class Ruleset:
     unread: tuple[str, ...] = ()
 
     def is_of_iptables(self, chain: Chain) -> bool:
-        """Whether iptables manages the chain, by whatever backend."""
-        return (chain.backend, chain.family, chain.table) in self.of_iptables
+        """Whether iptables manages the chain, by whatever backend.
+
+        Of a table's base chains it knows those with its own names, and no other.
+        """
+        is_its_table = (chain.backend, chain.family, chain.table) in self.of_iptables
+        return is_its_table and chain.name == chain.hook.upper()
 
     def has_chain(self, backend: str, family: str, table: str, name: str) -> bool:
         return ((backend, family, table), name) in self.rules
@@ -410,18 +414,19 @@ class Ruleset:
 
 
 def merged(listed: Ruleset, told: Iterable[Ruleset]) -> Ruleset:
-    """What nft lists, and what iptables tells: of rules of its own tables, and of tables beside."""
+    """What nft lists, and what iptables tells: of rules of its own tables, and of tables beside.
+
+    Of a table with base chains that aren't its own, iptables tells as if they weren't there, and as
+    if its own were, empty.
+    """
     told = [*told]
     better = frozenset[Place]().union(*(each.of_iptables for each in told))
-    policies = {
-        chain: policy
-        for chain, policy in listed.policies.items()
-        if (chain.backend, chain.family, chain.table) not in better
-    }
-    rules = {key: found for key, found in listed.rules.items() if key[0] not in better}
+    policies: dict[Chain, str] = {}
+    rules = {**listed.rules}
     for each in told:
         policies |= each.policies
         rules |= {key: _both(listed.rules.get(key, ()), own) for key, own in each.rules.items()}
+    policies |= listed.policies
     read = {" ".join(place[1:]) for place in better}
     return Ruleset(
         policies, rules, better, tuple(each for each in listed.unread if each not in read)
@@ -434,7 +439,7 @@ def _both(listed: tuple[Rule, ...], told: tuple[Rule, ...]) -> tuple[Rule, ...]:
     Nft knows nothing of iptables' modules, and iptables leaves out what it knows nothing of.
     """
     if len(listed) != len(told):
-        return told
+        return told or listed
     return tuple(
         other if one.is_opaque else replace(one, text=other.text, comment=other.comment)
         for one, other in zip(listed, told, strict=True)

@@ -236,6 +236,22 @@ def test_a_table_that_cant_be_read_is_named_and_the_others_are_read() -> None:
     )
 
 
+def test_base_chains_that_iptables_knows_nothing_of_are_in_its_table_nonetheless() -> None:
+    """It tells of its own instead, which aren't there, after a line that says so."""
+    place = {"family": "ip", "table": "filter"}
+    hook = {"hook": "input", "policy": "drop"}
+    rule = {**place, "chain": "input", "expr": RULES["rules"]["ip protocol 41 accept"]}
+    chain = {"chain": {**place, "name": "input", **hook}}
+    own = iptables_listing.parse("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", NFT, "ip")
+
+    (drop,) = merged(nft_listing.parse(json.dumps({"nftables": [chain]})), [own]).drops(OUTER)
+    both = merged(nft_listing.parse(json.dumps({"nftables": [chain, {"rule": rule}]})), [own])
+
+    assert drop.chain.name == "input"
+    assert not both.is_of_iptables(drop.chain)
+    assert not both.drops(OUTER)
+
+
 UFW = """*filter
 :INPUT DROP [0:0]
 :FORWARD DROP [0:0]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork
+from netaddr import AddrFormatError, IPAddress, IPNetwork, valid_ipv4
 
 from tasks.host.ruleset import (
     NFT,
@@ -31,6 +31,7 @@ _FAMILIES = {"ip", "ip6", "inet"}
 _VERDICTS = {"accept", "drop", "return", "jump", "goto"}
 # What ends a packet's way through a chain, and lets it pass as far as that goes.
 _PASSING = {"queue", "dnat", "snat", "masquerade", "redirect", "tproxy"}
+_TRANSLATED = {"dnat", "snat"}
 _SILENT = {"counter", "log", "mangle", "notrack", "flow", "last", "ct helper", "ct timeout"}
 _SILENT |= {"ct expectation", "secmark", "dup", "comment"}
 _META = {
@@ -170,6 +171,8 @@ class _Reader:
             return [], ((None, Verdict(kind, target)),)
         if kind == "reject":
             return [], ((None, Verdict("drop")),)
+        if kind in _TRANSLATED and isinstance(body, dict) and _is_ipv4(body.get("addr")):
+            return [], ((None, Verdict(kind, body["addr"])),)
         if kind in _PASSING:
             return [], ((None, Verdict("accept")),)
         if kind in _SILENT or (kind == "set" and not body.get("stmt")):
@@ -347,6 +350,10 @@ def _ports(element: Any) -> Ranges | None:
     return Ranges.of(0, [(first, last)]) if is_told else None
 
 
+def _is_ipv4(address: object) -> bool:
+    return isinstance(address, str) and valid_ipv4(address)
+
+
 def _plain(element: Any) -> Any:
     """An element without its timeout, counter and comment."""
     return element["elem"]["val"] if isinstance(element, dict) and "elem" in element else element
@@ -375,6 +382,8 @@ def words(expression: Any) -> str:
 
 
 def _otherwise(kind: str, body: Any) -> str:
+    if kind in _TRANSLATED and body and _is_ipv4(body.get("addr")):
+        return f"{kind} to {body['addr']}"
     if kind in {*_SILENT, *_PASSING, "reject"} or body is None:
         return kind
     return f"{kind} {json.dumps(body)}"

@@ -30,6 +30,7 @@ _HOOKS = {
     "output": ("output", "postrouting"),
 }
 _FAMILIES = {4: {"ip", "inet"}, 6: {"ip6", "inet"}}
+_TRANSLATED = {"dnat", "snat"}
 # What a hook knows of a packet's interfaces.
 _HAS_CAME_IN = {"prerouting", "input", "forward"}
 _HAS_GOES_OUT = {"forward", "output", "postrouting"}
@@ -173,7 +174,8 @@ UNKNOWN = Condition(("unknown",), None)
 class Verdict:
     """Where a packet goes: accept, drop, return, jump, goto, or, of a map's, on: continue.
 
-    `target` is a chain's name.
+    Or it is accepted with another destination, dnat, or source, snat. `target` is a chain's name,
+    or that address.
     """
 
     kind: str
@@ -407,7 +409,7 @@ class Ruleset:
             seen.add(name)
             for rule in self.rules.get((place, name), ()):
                 for _, verdict in rule.verdicts:
-                    if verdict.kind == "drop":
+                    if verdict.kind in {"drop", *_TRANSLATED}:
                         return True
                     left.append(verdict.target)
         return False
@@ -481,6 +483,8 @@ class _Walk:
                 continue
             ended: str = verdict.kind
             by: Rule | None = rule
+            if verdict.kind in _TRANSLATED:
+                ended = "drop" if self._is_lost(verdict) else "accept"
             if verdict.kind in {"jump", "goto"}:
                 ended, by = self._through(verdict.target, depth + 1)
             if is_met is None and ended != "accept":
@@ -500,6 +504,12 @@ class _Walk:
                 return verdict if verdict.kind != "continue" else None
             may_hold = may_hold or held is None
         return None
+
+    def _is_lost(self, translated: Verdict) -> bool:
+        """Whether no tunnel is for a packet any more, which is found by both its addresses."""
+        is_to = translated.kind == "dnat"
+        address = self.flow.destination if is_to else self.flow.source
+        return self.flow.protocol == PROTOCOL_41 and translated.target != str(address.ip)
 
     def _met(self, chain: tuple[Place, str]) -> Iterable[Rule]:
         index = self.ruleset.indices.get(chain)

@@ -252,6 +252,50 @@ def test_base_chains_that_iptables_knows_nothing_of_are_in_its_table_nonetheless
     assert not both.drops(OUTER)
 
 
+TO_PEER = Flow(
+    "output", IPNetwork("198.51.100.10"), IPNetwork("203.0.113.20"), "", "eth0", PROTOCOL_41
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "flow", "passes"),
+    [
+        ("PREROUTING -i eth0 -j DNAT --to-destination 192.0.2.7", OUTER, False),
+        ("PREROUTING -i eth0 -p tcp -j DNAT --to-destination 192.0.2.7", OUTER, True),
+        ("PREROUTING -i eth0 -j DNAT --to-destination 198.51.100.10", OUTER, True),
+        ("PREROUTING -i eth0 -j DNAT --to-destination 192.0.2.7-192.0.2.9", OUTER, True),
+        ("POSTROUTING -o eth0 -j SNAT --to-source 198.51.100.11", TO_PEER, False),
+        ("POSTROUTING -o eth0 -j SNAT --to-source 198.51.100.10 --persistent", TO_PEER, True),
+        ("POSTROUTING -o eth0 -j MASQUERADE", TO_PEER, True),
+    ],
+)
+def test_a_packet_of_a_tunnels_that_gets_another_address_is_lost(
+    rule: str, flow: Flow, passes: bool
+) -> None:
+    chains = ":PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+    found = iptables_listing.parse(f"*nat\n{chains}-A {rule}\n", NFT, "ip")
+    assert (not found.drops(flow)) == passes
+
+
+@pytest.mark.parametrize(
+    ("statement", "passes"),
+    [
+        ({"dnat": {"addr": "192.0.2.7"}}, False),
+        ({"dnat": {"addr": "198.51.100.10"}}, True),
+        ({"dnat": {"family": "ip6", "addr": "fd00::2"}}, True),
+        ({"dnat": {"addr": {"range": ["192.0.2.7", "192.0.2.9"]}}}, True),
+        ({"snat": {"family": "ip", "addr": "192.0.2.7"}}, False),
+        ({"redirect": None}, True),
+        ({"masquerade": None}, True),
+    ],
+)
+def test_nft_tells_of_another_address(statement: dict[str, Any], passes: bool) -> None:
+    found = ruleset([statement], hook="prerouting", policy="accept")
+    assert (not found.drops(OUTER)) == passes
+    assert not found.drops(BACK)
+    assert passes or "to 192.0.2.7`" in str(*found.drops(OUTER))
+
+
 UFW = """*filter
 :INPUT DROP [0:0]
 :FORWARD DROP [0:0]

@@ -31,6 +31,8 @@ _HOOKS = {
 }
 _FAMILIES = {4: {"ip", "inet"}, 6: {"ip6", "inet"}}
 _TRANSLATED = {"dnat", "snat"}
+# Of all addresses, those that the Internet has: rules are written for them (RFC 4291, section 2.4).
+_IN_USE = {IPNetwork("::/0"): IPNetwork("2000::/3")}
 # What a hook knows of a packet's interfaces.
 _HAS_CAME_IN = {"prerouting", "input", "forward"}
 _HAS_GOES_OUT = {"forward", "output", "postrouting"}
@@ -548,7 +550,8 @@ class _Walk:
             return values.has(self.flow.port)
         if isinstance(values, Ranges):
             networks = {"source": self.flow.source, "destination": self.flow.destination}
-            return values.holds(networks[name]) if name in networks else None
+            network = networks.get(name)
+            return None if network is None else values.holds(_IN_USE.get(network, network))
         word = self._word(name)
         return None if word is None else values.holds(word)
 

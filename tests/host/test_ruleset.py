@@ -139,6 +139,29 @@ def test_a_rule_for_a_part_of_a_network_is_no_rule_for_it() -> None:
     assert ruleset(rule, hook="forward").drops(wide)
 
 
+@pytest.mark.parametrize(
+    ("operator", "prefix", "is_met"),
+    [
+        ("==", "2000::/3", True),
+        ("!=", "2000::/3", False),
+        ("==", "fc00::/7", False),
+        ("!=", "fc00::/7", True),
+        ("==", "2001:db8:7::/48", None),
+        ("!=", "2001:db8:7::/48", None),
+    ],
+)
+def test_the_internet_has_global_unicast_addresses(
+    operator: str, prefix: str, is_met: bool | None
+) -> None:
+    left = {"payload": {"protocol": "ip6", "field": "saddr"}}
+    addr, _, length = prefix.partition("/")
+    right = {"prefix": {"addr": addr, "len": int(length)}}
+    match = {"match": {"op": operator, "left": left, "right": right}}
+    assert (not ruleset([match, {"accept": None}], hook="forward").drops(BACK)) == (is_met is True)
+    dropping = ruleset([match, {"drop": None}], hook="forward", policy="accept")
+    assert bool(dropping.drops(BACK)) == (is_met is True)
+
+
 def test_what_drops_is_told_in_words() -> None:
     (drop,) = ruleset().drops(OUTER)
     assert drop.chain == Chain(NFT, "inet", "filter", "input", "input")

@@ -72,9 +72,12 @@ class _Sets:
     found: dict[tuple[str, str, str], list[Any] | None] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        is_known = not self.is_terse and not _UNSURE & {*_listed(entry.get("flags"))}
         key = (entry["family"], entry["table"], entry["name"])
-        self.found[key] = entry.get("elem", []) if is_known else None
+        is_told = "elem" in entry or not self.is_terse
+        if is_told and not _UNSURE & {*_listed(entry.get("flags"))}:
+            self.found[key] = entry.get("elem", [])
+        else:
+            self.found.setdefault(key, None)
 
 
 def parse(text: str, *, is_terse: bool = False) -> Ruleset:

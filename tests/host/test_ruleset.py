@@ -206,13 +206,22 @@ def test_culverts_own_table_is_never_looked_at() -> None:
     assert not nft_listing.parse(text).drops(OUTER)
 
 
-def test_of_a_set_that_was_not_told_nothing_can_be_judged() -> None:
-    entries = [*RULES["listing"]]
-    rule = {"family": "inet", "table": "filter", "chain": "input"}
-    rule["expr"] = RULES["rules"]["iifname @inside accept"]
-    text = json.dumps({"nftables": [*entries, {"rule": rule}]})
-    assert not nft_listing.parse(text).drops(OUTER)
+@pytest.mark.parametrize(("rule", "passes"), [("@inside accept", False), ("vmap @ways", True)])
+def test_of_a_set_that_was_not_told_nothing_can_be_judged(rule: str, passes: bool) -> None:
+    """And what is in the maps stands before all else, where the sets are too large."""
+    place = {"family": "inet", "table": "filter", "chain": "input"}
+    added = {"rule": {**place, "expr": RULES["rules"][f"iifname {rule}"]}}
+    terse = [
+        {kind: {key: value for key, value in entry.items() if key != "elem"}}
+        for each in (*RULES["listing"], added)
+        for kind, entry in each.items()
+    ]
+    maps = json.dumps({"nftables": [each for each in RULES["listing"] if "map" in each]})
+    text = f"table inet filter\n{json.dumps({'nftables': terse})}"
     assert nft_listing.parse(text, is_terse=True).drops(OUTER)
+    assert (not nft_listing.parse(f"{maps}\n{text}", is_terse=True).drops(OUTER)) == passes
+    # Cut, where the maps are, too.
+    assert nft_listing.parse(f"{maps[:-9]}\n{text}", is_terse=True).drops(OUTER)
 
 
 @pytest.mark.parametrize(

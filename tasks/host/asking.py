@@ -86,7 +86,8 @@ if [ -n "$nf_tables" ] && has nft; then
         printf 'whole\n%s\n' "$rules"
     else
         rules=
-        echo terse; listed -j -t
+        # Maps are written by people: with them, if they aren't too large themselves.
+        echo terse; nft -j list maps 2>/dev/null | head -c @LIMIT@; echo; listed -j -t
     fi
 fi
 for family in ip ip6; do

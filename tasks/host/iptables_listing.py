@@ -6,7 +6,7 @@ Of a match that isn't known nothing can be judged.
 import shlex
 from collections.abc import Iterator
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork
+from netaddr import AddrFormatError, IPAddress, IPNetwork, valid_ipv4
 
 from tasks.host.ruleset import (
     UNKNOWN,
@@ -29,6 +29,7 @@ _ACCEPTING = {"ACCEPT", "QUEUE", "NFQUEUE", "DNAT", "SNAT", "MASQUERADE", "REDIR
 _ACCEPTING |= {"NETMAP"}
 _VERDICTS = {**dict.fromkeys(_ACCEPTING, "accept"), "DROP": "drop", "REJECT": "drop"}
 _VERDICTS |= {"RETURN": "return"}
+_TRANSLATING = {"DNAT": ("dnat", "--to-destination"), "SNAT": ("snat", "--to-source")}
 _LONG = {
     "--source": "-s",
     "--destination": "-d",
@@ -76,11 +77,8 @@ def parse_rule(line: str, backend: str, family: str, table: str) -> Rule | None:
     comment = ""
     for option, values, is_negated in _options(words):
         if option in {"-j", "-g"}:
-            name = values[0] if values else ""
-            kind = "goto" if option == "-g" else "jump"
-            verdict = Verdict(_VERDICTS[name]) if name in _VERDICTS else Verdict(kind, name)
             # What comes after is the target's. One that is no chain has an end of its own: none.
-            verdicts = ((None, verdict),)
+            verdicts = ((None, _verdict(option, values[0] if values else "", words)),)
             break
         if option == "--comment":
             comment = " ".join(values)
@@ -93,6 +91,18 @@ def parse_rule(line: str, backend: str, family: str, table: str) -> Rule | None:
             negated = Condition(condition.keys, condition.values, is_negated)
             conditions.append(negated if is_negated else condition)
     return Rule(backend, family, table, chain, line, tuple(conditions), verdicts, comment)
+
+
+def _verdict(option: str, name: str, words: list[str]) -> Verdict:
+    if name in _TRANSLATING:
+        kind, word = _TRANSLATING[name]
+        address = words[words.index(word) + 1 :][:1] if word in words else []
+        # One for all, without ports.
+        if address and valid_ipv4(address[0]):
+            return Verdict(kind, address[0])
+    if name in _VERDICTS:
+        return Verdict(_VERDICTS[name])
+    return Verdict("goto" if option == "-g" else "jump", name)
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, list[str], bool]]:

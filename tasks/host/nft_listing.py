@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork
+from netaddr import AddrFormatError, IPAddress, IPNetwork, valid_ipv4
 
 from tasks.host.ruleset import (
     NFT,
@@ -31,6 +31,7 @@ _FAMILIES = {"ip", "ip6", "inet"}
 _VERDICTS = {"accept", "drop", "return", "jump", "goto"}
 # What ends a packet's way through a chain, and lets it pass as far as that goes.
 _PASSING = {"queue", "dnat", "snat", "masquerade", "redirect", "tproxy"}
+_TRANSLATED = {"dnat", "snat"}
 _SILENT = {"counter", "log", "mangle", "notrack", "flow", "last", "ct helper", "ct timeout"}
 _SILENT |= {"ct expectation", "secmark", "dup", "comment"}
 _META = {
@@ -71,9 +72,12 @@ class _Sets:
     found: dict[tuple[str, str, str], list[Any] | None] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        is_known = not self.is_terse and not _UNSURE & {*_listed(entry.get("flags"))}
         key = (entry["family"], entry["table"], entry["name"])
-        self.found[key] = entry.get("elem", []) if is_known else None
+        is_told = "elem" in entry or not self.is_terse
+        if is_told and not _UNSURE & {*_listed(entry.get("flags"))}:
+            self.found[key] = entry.get("elem", [])
+        else:
+            self.found.setdefault(key, None)
 
 
 def parse(text: str, *, is_terse: bool = False) -> Ruleset:
@@ -170,6 +174,8 @@ class _Reader:
             return [], ((None, Verdict(kind, target)),)
         if kind == "reject":
             return [], ((None, Verdict("drop")),)
+        if kind in _TRANSLATED and isinstance(body, dict) and _is_ipv4(body.get("addr")):
+            return [], ((None, Verdict(kind, body["addr"])),)
         if kind in _PASSING:
             return [], ((None, Verdict("accept")),)
         if kind in _SILENT or (kind == "set" and not body.get("stmt")):
@@ -177,7 +183,9 @@ class _Reader:
         if kind == "match":
             return self._match(body), ()
         if kind == "vmap":
-            return [], tuple(self._vmap(body))
+            # What is for all other keys comes last; sorting keeps the order of the rest.
+            found = sorted(self._vmap(body), key=lambda each: each[0] is None)
+            return _needed(body["key"]), tuple(found)
         if kind == "xt" and isinstance(body, dict):
             return _xt(body.get("type"), body.get("name"))
         return [UNKNOWN], ()
@@ -186,20 +194,23 @@ class _Reader:
         left, operator = body["left"], body["op"]
         needed = _needed(left)
         keys = _keys(left)
-        if "unknown" in keys or operator not in {"==", "!=", "in"}:
+        if "unknown" in keys or operator not in {"==", "!=", "in", "!"}:
             return [*needed, UNKNOWN]
         values = self._values(keys, body["right"])
-        return [*needed, Condition(keys, values, is_negated=operator == "!=")]
+        return [*needed, Condition(keys, values, is_negated=operator in {"!=", "!"})]
 
-    def _vmap(self, body: Mapping[str, Any]) -> Iterator[tuple[Condition, Verdict]]:
+    def _vmap(self, body: Mapping[str, Any]) -> Iterator[tuple[Condition | None, Verdict]]:
         keys = _keys(body["key"])
         for element in self._elements(body["data"]) or ():
             value, verdict = element
             ((kind, target),) = verdict.items()
-            if kind in _VERDICTS:
+            if kind in {*_VERDICTS, "continue"}:
                 name = target["target"] if kind in {"jump", "goto"} else ""
-                known = "unknown" not in keys and value != "*"
-                condition = Condition(keys, self._values(keys, {"set": [value]}) if known else None)
+                condition = None
+                if _plain(value) != "*":
+                    known = "unknown" not in keys
+                    values = self._values(keys, {"set": [value]}) if known else None
+                    condition = Condition(keys, values)
                 yield condition, Verdict(kind, name)
 
     def _elements(self, right: object) -> list[Any] | None:
@@ -251,6 +262,8 @@ def _needed(left: object) -> list[Condition]:
             return [only("version", [_VERSIONS[protocol]])]
     if "&" in left:
         return _needed(_listed(left["&"])[0])
+    if "concat" in left:
+        return [condition for each in left["concat"] for condition in _needed(each)]
     return []
 
 
@@ -340,6 +353,10 @@ def _ports(element: Any) -> Ranges | None:
     return Ranges.of(0, [(first, last)]) if is_told else None
 
 
+def _is_ipv4(address: object) -> bool:
+    return isinstance(address, str) and valid_ipv4(address)
+
+
 def _plain(element: Any) -> Any:
     """An element without its timeout, counter and comment."""
     return element["elem"]["val"] if isinstance(element, dict) and "elem" in element else element
@@ -368,6 +385,8 @@ def words(expression: Any) -> str:
 
 
 def _otherwise(kind: str, body: Any) -> str:
+    if kind in _TRANSLATED and body and _is_ipv4(body.get("addr")):
+        return f"{kind} to {body['addr']}"
     if kind in {*_SILENT, *_PASSING, "reject"} or body is None:
         return kind
     return f"{kind} {json.dumps(body)}"

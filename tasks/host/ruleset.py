@@ -30,6 +30,9 @@ _HOOKS = {
     "output": ("output", "postrouting"),
 }
 _FAMILIES = {4: {"ip", "inet"}, 6: {"ip6", "inet"}}
+_TRANSLATED = {"dnat", "snat"}
+# Of all addresses, those that the Internet has: rules are written for them (RFC 4291, section 2.4).
+_IN_USE = {IPNetwork("::/0"): IPNetwork("2000::/3")}
 # What a hook knows of a packet's interfaces.
 _HAS_CAME_IN = {"prerouting", "input", "forward"}
 _HAS_GOES_OUT = {"forward", "output", "postrouting"}
@@ -171,7 +174,11 @@ UNKNOWN = Condition(("unknown",), None)
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a packet goes: accept, drop, return, jump, goto; `target` is a chain's name."""
+    """Where a packet goes: accept, drop, return, jump, goto, or, of a map's, on: continue.
+
+    Or it is accepted with another destination, dnat, or source, snat. `target` is a chain's name,
+    or that address.
+    """
 
     kind: str
     target: str = ""
@@ -187,7 +194,8 @@ class Rule:
     chain: str
     text: str
     conditions: tuple[Condition, ...] = ()
-    # The first whose condition holds counts: most rules have one, without any; a map has many.
+    # The first whose condition holds counts: most rules have one, without any; a map has many, and
+    # at its end perhaps one for all else.
     verdicts: tuple[tuple[Condition | None, Verdict], ...] = ()
     comment: str = ""
     handle: int = 0
@@ -299,8 +307,12 @@ class Ruleset:
     unread: tuple[str, ...] = ()
 
     def is_of_iptables(self, chain: Chain) -> bool:
-        """Whether iptables manages the chain, by whatever backend."""
-        return (chain.backend, chain.family, chain.table) in self.of_iptables
+        """Whether iptables manages the chain, by whatever backend.
+
+        Of a table's base chains it knows those with its own names, and no other.
+        """
+        is_its_table = (chain.backend, chain.family, chain.table) in self.of_iptables
+        return is_its_table and chain.name == chain.hook.upper()
 
     def has_chain(self, backend: str, family: str, table: str, name: str) -> bool:
         return ((backend, family, table), name) in self.rules
@@ -405,25 +417,26 @@ class Ruleset:
             seen.add(name)
             for rule in self.rules.get((place, name), ()):
                 for _, verdict in rule.verdicts:
-                    if verdict.kind == "drop":
+                    if verdict.kind in {"drop", *_TRANSLATED}:
                         return True
                     left.append(verdict.target)
         return False
 
 
 def merged(listed: Ruleset, told: Iterable[Ruleset]) -> Ruleset:
-    """What nft lists, and what iptables tells: of rules of its own tables, and of tables beside."""
+    """What nft lists, and what iptables tells: of rules of its own tables, and of tables beside.
+
+    Of a table with base chains that aren't its own, iptables tells as if they weren't there, and as
+    if its own were, empty.
+    """
     told = [*told]
     better = frozenset[Place]().union(*(each.of_iptables for each in told))
-    policies = {
-        chain: policy
-        for chain, policy in listed.policies.items()
-        if (chain.backend, chain.family, chain.table) not in better
-    }
-    rules = {key: found for key, found in listed.rules.items() if key[0] not in better}
+    policies: dict[Chain, str] = {}
+    rules = {**listed.rules}
     for each in told:
         policies |= each.policies
         rules |= {key: _both(listed.rules.get(key, ()), own) for key, own in each.rules.items()}
+    policies |= listed.policies
     read = {" ".join(place[1:]) for place in better}
     return Ruleset(
         policies, rules, better, tuple(each for each in listed.unread if each not in read)
@@ -436,7 +449,7 @@ def _both(listed: tuple[Rule, ...], told: tuple[Rule, ...]) -> tuple[Rule, ...]:
     Nft knows nothing of iptables' modules, and iptables leaves out what it knows nothing of.
     """
     if len(listed) != len(told):
-        return told
+        return told or listed
     return tuple(
         other if one.is_opaque else replace(one, text=other.text, comment=other.comment)
         for one, other in zip(listed, told, strict=True)
@@ -473,18 +486,13 @@ class _Walk:
             is_met = _all(map(self._holds, rule.conditions))
             if is_met is False or (is_met is None and not self.is_generous):
                 continue
-            verdict = next(
-                (
-                    v
-                    for condition, v in rule.verdicts
-                    if condition is None or self._holds(condition)
-                ),
-                None,
-            )
+            verdict = self._verdict(rule)
             if verdict is None:
                 continue
             ended: str = verdict.kind
             by: Rule | None = rule
+            if verdict.kind in _TRANSLATED:
+                ended = "drop" if self._is_lost(verdict) else "accept"
             if verdict.kind in {"jump", "goto"}:
                 ended, by = self._through(verdict.target, depth + 1)
             if is_met is None and ended != "accept":
@@ -494,6 +502,22 @@ class _Walk:
             if ended != "return" or verdict.kind == "goto":
                 return ended, by
         return "return", None
+
+    def _verdict(self, rule: Rule) -> Verdict | None:
+        """That of the first condition that holds; one without any is for what meets no other."""
+        may_hold = False
+        for condition, verdict in rule.verdicts:
+            held = self._holds(condition) if condition else not may_hold
+            if held:
+                return verdict if verdict.kind != "continue" else None
+            may_hold = may_hold or held is None
+        return None
+
+    def _is_lost(self, translated: Verdict) -> bool:
+        """Whether no tunnel is for a packet any more, which is found by both its addresses."""
+        is_to = translated.kind == "dnat"
+        address = self.flow.destination if is_to else self.flow.source
+        return self.flow.protocol == PROTOCOL_41 and translated.target != str(address.ip)
 
     def _met(self, chain: tuple[Place, str]) -> Iterable[Rule]:
         index = self.ruleset.indices.get(chain)
@@ -532,7 +556,8 @@ class _Walk:
             return values.has(self.flow.port)
         if isinstance(values, Ranges):
             networks = {"source": self.flow.source, "destination": self.flow.destination}
-            return values.holds(networks[name]) if name in networks else None
+            network = networks.get(name)
+            return None if network is None else values.holds(_IN_USE.get(network, network))
         word = self._word(name)
         return None if word is None else values.holds(word)
 

@@ -129,8 +129,7 @@ def refusals(site: Site, state: HostState) -> Iterable[str]:
         if reason := _reason(drop, firewall, site, state):
             place = drop.chain, drop.by, reason
             refused.setdefault(place, []).append(drop)
-            pastes = firewall.opening(drop, state) if firewall else [_pasted(drop, state)]
-            commands.setdefault(place, {}).update(dict.fromkeys(pastes))
+            commands.setdefault(place, {}).update(dict.fromkeys(_pastes(drop, firewall, state)))
     for place, drops in refused.items():
         yield (
             f"{_where(drops[0])} {_listed(drops)}, and {place[2]}; run this, and keep it where "
@@ -161,8 +160,11 @@ def _reason(drop: Drop, firewall: Firewall | None, site: Site, state: HostState)
     return ""
 
 
-def _pasted(drop: Drop, state: HostState) -> str:
-    return pasted(drop, is_of_iptables=state.ruleset.is_of_iptables(drop.chain))
+def _pastes(drop: Drop, firewall: Firewall | None, state: HostState) -> Iterable[str]:
+    """In a firewall's own words, where what it makes of them comes early enough."""
+    if firewall and not firewall.precedes(drop, state):
+        return firewall.opening(drop, state)
+    return [pasted(drop, is_of_iptables=state.ruleset.is_of_iptables(drop.chain))]
 
 
 def _where(drop: Drop) -> str:

@@ -69,6 +69,7 @@ PASSING = {
     "ct state established,related accept": (False, False),
     "ct state { new, established } accept": (True, True),
     "ct state != established accept": (True, True),
+    "ct state ! established,related accept": (True, True),
     "ct state vmap { established : accept, new : accept, invalid : drop }": (True, True),
     "ct state vmap { established : accept, invalid : drop }": (False, False),
     "ct direction original accept": (True, True),
@@ -76,6 +77,12 @@ PASSING = {
     'iifname vmap { "eth0" : accept, "sit-web1" : accept }': (True, True),
     "iifname vmap @ways": (True, True),
     'iifname . ip saddr vmap { "eth0" . 203.0.113.20 : accept }': (True, False),
+    # A star is for all other keys, where it can be told that they are others.
+    'iifname vmap { "lo" : drop, * : accept }': (True, True),
+    'iifname vmap { "eth0" : continue, * : accept }': (False, True),
+    "meta mark vmap { 1 : drop, * : accept }": (False, False),
+    "ip6 saddr vmap { 2001:db8:9::/48 : drop, * : accept }": (False, True),
+    'iifname . ip saddr vmap { "eth0" . 203.0.113.21 : drop, * : accept }': (True, False),
     'iifname . ip6 saddr { "sit-web1" . 2001:db8:1::/64 } accept': (False, True),
     "meta mark 1 accept": (False, False),
     "limit rate 10/second accept": (False, False),
@@ -110,6 +117,12 @@ def test_what_a_rule_drops_is_what_it_would_let_pass(rule: str) -> None:
         assert bool(drops) == (is_met or (rule, flow) == ("meta l4proto != tcp accept", OUT))
 
 
+def test_what_a_map_drops_all_else_by_is_dropped() -> None:
+    told = json.dumps(RULES["rules"]['iifname vmap { "lo" : drop, * : accept }'])
+    rule = json.loads(told.replace("accept", "drop"))
+    assert [drop.rule is not None for drop in ruleset(rule, policy="accept").drops(OUTER)] == [True]
+
+
 def test_a_later_nft_tells_of_the_same_in_another_order() -> None:
     told = [nft_listing.parse(json.dumps({"nftables": each["listing"]})) for each in (RULES, LATER)]
     assert LATER["listing"][1:] != RULES["listing"][1:]
@@ -124,6 +137,29 @@ def test_a_rule_for_a_part_of_a_network_is_no_rule_for_it() -> None:
     assert ruleset(rule, hook="forward").drops(BACK)
     wide = Flow("forward", IPNetwork("2001:db8:1::/60"), IPNetwork("::/0"), "sit-web1", "eth0")
     assert ruleset(rule, hook="forward").drops(wide)
+
+
+@pytest.mark.parametrize(
+    ("operator", "prefix", "is_met"),
+    [
+        ("==", "2000::/3", True),
+        ("!=", "2000::/3", False),
+        ("==", "fc00::/7", False),
+        ("!=", "fc00::/7", True),
+        ("==", "2001:db8:7::/48", None),
+        ("!=", "2001:db8:7::/48", None),
+    ],
+)
+def test_the_internet_has_global_unicast_addresses(
+    operator: str, prefix: str, is_met: bool | None
+) -> None:
+    left = {"payload": {"protocol": "ip6", "field": "saddr"}}
+    addr, _, length = prefix.partition("/")
+    right = {"prefix": {"addr": addr, "len": int(length)}}
+    match = {"match": {"op": operator, "left": left, "right": right}}
+    assert (not ruleset([match, {"accept": None}], hook="forward").drops(BACK)) == (is_met is True)
+    dropping = ruleset([match, {"drop": None}], hook="forward", policy="accept")
+    assert bool(dropping.drops(BACK)) == (is_met is True)
 
 
 def test_what_drops_is_told_in_words() -> None:
@@ -170,13 +206,22 @@ def test_culverts_own_table_is_never_looked_at() -> None:
     assert not nft_listing.parse(text).drops(OUTER)
 
 
-def test_of_a_set_that_was_not_told_nothing_can_be_judged() -> None:
-    entries = [*RULES["listing"]]
-    rule = {"family": "inet", "table": "filter", "chain": "input"}
-    rule["expr"] = RULES["rules"]["iifname @inside accept"]
-    text = json.dumps({"nftables": [*entries, {"rule": rule}]})
-    assert not nft_listing.parse(text).drops(OUTER)
+@pytest.mark.parametrize(("rule", "passes"), [("@inside accept", False), ("vmap @ways", True)])
+def test_of_a_set_that_was_not_told_nothing_can_be_judged(rule: str, passes: bool) -> None:
+    """And what is in the maps stands before all else, where the sets are too large."""
+    place = {"family": "inet", "table": "filter", "chain": "input"}
+    added = {"rule": {**place, "expr": RULES["rules"][f"iifname {rule}"]}}
+    terse = [
+        {kind: {key: value for key, value in entry.items() if key != "elem"}}
+        for each in (*RULES["listing"], added)
+        for kind, entry in each.items()
+    ]
+    maps = json.dumps({"nftables": [each for each in RULES["listing"] if "map" in each]})
+    text = f"table inet filter\n{json.dumps({'nftables': terse})}"
     assert nft_listing.parse(text, is_terse=True).drops(OUTER)
+    assert (not nft_listing.parse(f"{maps}\n{text}", is_terse=True).drops(OUTER)) == passes
+    # Cut, where the maps are, too.
+    assert nft_listing.parse(f"{maps[:-9]}\n{text}", is_terse=True).drops(OUTER)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +266,66 @@ def test_a_table_that_cant_be_read_is_named_and_the_others_are_read() -> None:
         "inet mine",
         "ip gone",
     )
+
+
+def test_base_chains_that_iptables_knows_nothing_of_are_in_its_table_nonetheless() -> None:
+    """It tells of its own instead, which aren't there, after a line that says so."""
+    place = {"family": "ip", "table": "filter"}
+    hook = {"hook": "input", "policy": "drop"}
+    rule = {**place, "chain": "input", "expr": RULES["rules"]["ip protocol 41 accept"]}
+    chain = {"chain": {**place, "name": "input", **hook}}
+    own = iptables_listing.parse("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", NFT, "ip")
+
+    (drop,) = merged(nft_listing.parse(json.dumps({"nftables": [chain]})), [own]).drops(OUTER)
+    both = merged(nft_listing.parse(json.dumps({"nftables": [chain, {"rule": rule}]})), [own])
+
+    assert drop.chain.name == "input"
+    assert not both.is_of_iptables(drop.chain)
+    assert not both.drops(OUTER)
+
+
+TO_PEER = Flow(
+    "output", IPNetwork("198.51.100.10"), IPNetwork("203.0.113.20"), "", "eth0", PROTOCOL_41
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "flow", "passes"),
+    [
+        ("PREROUTING -i eth0 -j DNAT --to-destination 192.0.2.7", OUTER, False),
+        ("PREROUTING -i eth0 -p tcp -j DNAT --to-destination 192.0.2.7", OUTER, True),
+        ("PREROUTING -i eth0 -j DNAT --to-destination 198.51.100.10", OUTER, True),
+        ("PREROUTING -i eth0 -j DNAT --to-destination 192.0.2.7-192.0.2.9", OUTER, True),
+        ("POSTROUTING -o eth0 -j SNAT --to-source 198.51.100.11", TO_PEER, False),
+        ("POSTROUTING -o eth0 -j SNAT --to-source 198.51.100.10 --persistent", TO_PEER, True),
+        ("POSTROUTING -o eth0 -j MASQUERADE", TO_PEER, True),
+    ],
+)
+def test_a_packet_of_a_tunnels_that_gets_another_address_is_lost(
+    rule: str, flow: Flow, passes: bool
+) -> None:
+    chains = ":PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+    found = iptables_listing.parse(f"*nat\n{chains}-A {rule}\n", NFT, "ip")
+    assert (not found.drops(flow)) == passes
+
+
+@pytest.mark.parametrize(
+    ("statement", "passes"),
+    [
+        ({"dnat": {"addr": "192.0.2.7"}}, False),
+        ({"dnat": {"addr": "198.51.100.10"}}, True),
+        ({"dnat": {"family": "ip6", "addr": "fd00::2"}}, True),
+        ({"dnat": {"addr": {"range": ["192.0.2.7", "192.0.2.9"]}}}, True),
+        ({"snat": {"family": "ip", "addr": "192.0.2.7"}}, False),
+        ({"redirect": None}, True),
+        ({"masquerade": None}, True),
+    ],
+)
+def test_nft_tells_of_another_address(statement: dict[str, Any], passes: bool) -> None:
+    found = ruleset([statement], hook="prerouting", policy="accept")
+    assert (not found.drops(OUTER)) == passes
+    assert not found.drops(BACK)
+    assert passes or "to 192.0.2.7`" in str(*found.drops(OUTER))
 
 
 UFW = """*filter

@@ -147,6 +147,10 @@ def test_its_own_early_rules_are_not_overruled() -> None:
     with pytest.raises(ObstacleError) as caught:
         plan(node("server"), state)
     assert "comes before the rules that ufw lets be added" in caught.value.sentences[0]
+    # A rule of ufw's would come too late.
+    assert caught.value.sentences[1].strip() == (
+        "iptables -I INPUT -s 203.0.113.20 -d 198.51.100.10 -p 41 -j ACCEPT"
+    )
 
 
 def test_once_disabled_it_is_told_nothing() -> None:

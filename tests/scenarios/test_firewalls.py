@@ -53,7 +53,7 @@ COMMIT
 class Kept:
     """A firewall: the commands that switch it on, and that have it read its rules again.
 
-    `files` are where it keeps them.
+    `files` are where it keeps them, `loaded` waits for it after a boot.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Kept:
     on: str
     reload: str
     files: str
+    loaded: str = "true"
 
     def __str__(self) -> str:
         return self.name
@@ -95,6 +96,7 @@ FIREWALLS = (
         # Its command waits for a minute, and a busy emulated machine takes longer.
         f"firewall-cmd --reload || {_FIREWALLD_RUNS}",
         "/etc/firewalld",
+        _FIREWALLD_RUNS,
     ),
     NFTABLES,
     Kept(
@@ -114,6 +116,7 @@ DOCKER = Kept(
     "docker network create --ipv6 --subnet 2001:db8:aaaa::/64 six",
     "systemctl restart docker",
     "/etc/docker",
+    "systemctl start docker",
 )
 PATIENCE = 600
 """In seconds: firewalld and Docker take a while to start where the processor is emulated."""
@@ -261,6 +264,11 @@ def hit(labs: Labs, topology: Topology, firewall: Kept, index: int, tmp_path: Pa
 PARAMETERS = ("topology", "firewall", "index")
 
 
+def reboot(hit: Hit) -> None:
+    hit.lab.reboot(hit.names)
+    hit.on_both(hit.firewall.loaded)
+
+
 def assert_opened(hit: Hit) -> None:
     """By a run, for good."""
     opened = hit.run()
@@ -269,7 +277,7 @@ def assert_opened(hit: Hit) -> None:
     assert_all_pass(hit, "opened")
     hit.on_both(hit.firewall.reload)
     assert_all_pass(hit, "reloaded")
-    hit.lab.reboot(hit.names)
+    reboot(hit)
     assert_all_pass(hit, "rebooted")
     again = hit.run()
     assert again.status == 0, again.output
@@ -304,8 +312,7 @@ def test_what_docker_drops_for_others_is_opened_and_closed_again(hit: Hit) -> No
     assert gone.status == 0, gone.output
     # It drops by default again as soon as it is the one to turn forwarding on. What it makes for
     # each network has another order then.
-    hit.lab.reboot(hit.names)
-    hit.on_both("systemctl start docker")
+    reboot(hit)
     for now, then in zip(hit.rules(), before, strict=True):
         assert sorted(now.splitlines()) == sorted(then.splitlines())
 

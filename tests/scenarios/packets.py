@@ -7,7 +7,7 @@ from netaddr import IPAddress
 
 from tests.lab.lab import LabMachine
 
-ECHO_REQUEST, ROUTER_ADVERTISEMENT = 128, 134
+ECHO_REQUEST, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION = 128, 134, 135
 _ICMPV6, _IPV6_IN_IPV4 = 58, 41
 
 # Of perl's, every Debian system has this much. 255 is IPPROTO_RAW: the packets bring their own
@@ -62,6 +62,13 @@ def icmpv6(
 def echo_request(source: IPAddress | str, destination: IPAddress | str, payload: bytes) -> bytes:
     """A ping."""
     return icmpv6(source, destination, struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, 1, 1) + payload)
+
+
+def solicitation(source: IPAddress | str, destination: IPAddress | str) -> bytes:
+    """A question for the link-layer address of who gets it (RFC 4861, 4.3)."""
+    target = IPAddress(destination, 6).packed
+    message = struct.pack("!BBHI", NEIGHBOUR_SOLICITATION, 0, 0, 0) + target
+    return icmpv6(source, destination, message, hop_limit=255)
 
 
 def _checksum(data: bytes) -> int:

@@ -14,7 +14,7 @@ from tests.lab.topologies import BROKER
 from tests.scenarios.advertisements import ROUTER, advertisement
 from tests.scenarios.cases import Neighbours, ipv4_of
 from tests.scenarios.observation import assert_lan, pending
-from tests.scenarios.packets import echo_request, in_ipv4, send
+from tests.scenarios.packets import echo_request, in_ipv4, send, solicitation
 
 NOBODY = "2001:db8:eeee::1"
 STRANGER = "192.0.2.200"
@@ -210,6 +210,25 @@ def test_advertisements_do_not_reach_a_client_that_listens(
     with taken_out(running_lab, [among.plain]):
         send(internet, [advertised, advertised])
         plain.wait_for(f"ip -6 route show | grep {ROUTER}", 10)
+
+
+def test_solicitations_make_no_neighbours_of_a_server(running_lab: Lab, among: Neighbours) -> None:
+    """Each source that asks would be one more, in a table that all interfaces share."""
+    server, client = running_lab.machine(among.server), running_lab.machine(among.forwarding)
+    asking = [
+        in_ipv4(
+            ipv4_of(among.forwarding),
+            ipv4_of(among.server),
+            solicitation(among.routed[0x1000 + number], among.network[2]),
+        )
+        for number in range(20)
+    ]
+    remembered = f"ip -6 neighbour show nud all | grep '^{among.routed[0x1000]} '"
+    send(client, asking)
+    server.run(f"sleep 1; ! {remembered}")
+    with taken_out(running_lab, [among.server]):
+        send(client, asking)
+        server.wait_for(remembered, 10)
 
 
 # What takes away other tables, or loads them anew.

@@ -144,6 +144,36 @@ def test_tunnels_of_others_on_the_same_hosts_go_on(running_lab: Lab, among: Neig
         internet.run("ip link delete wg0")
 
 
+def test_what_ipsec_carries_passes(running_lab: Lab, among: Neighbours) -> None:
+    """Netfilter sees it twice on the tunnel's interface, once with addresses of nobody's there."""
+    internet, plain = running_lab.machine("internet"), running_lab.machine(among.plain)
+    client, inside, beyond = str(among.network[5]), "fd00:10::1", "fd00:10::2"
+    key = f"0x{'5a' * 20}"
+    for machine, here, there, own, other, way in (
+        (plain, client, FAR_ADDRESS, inside, beyond, "sit-ipv6"),
+        (internet, FAR_ADDRESS, client, beyond, inside, BROKER.to_server(among.server)),
+    ):
+        mode = "mode tunnel reqid 1"
+        for source, aim in ((here, there), (there, here)):
+            machine.run(
+                f"ip xfrm state add src {source} dst {aim} proto esp spi 1 {mode} "
+                f"auth 'hmac(sha256)' {key} enc cipher_null ''"
+            )
+        for direction, source, aim, outer in (
+            ("out", own, other, f"src {here} dst {there}"),
+            ("in", other, own, f"src {there} dst {here}"),
+        ):
+            machine.run(
+                f"ip xfrm policy add dir {direction} src {source} dst {aim} "
+                f"tmpl {outer} proto esp {mode}"
+            )
+        machine.run(
+            f"ip -6 address add {own}/128 dev lo && ip -6 route add {other} dev {way} src {own}"
+        )
+    reaches(plain, f"-I {inside} {beyond}")
+    reaches(internet, f"-I {beyond} {inside}")
+
+
 def test_a_change_of_one_tunnel_is_no_moment_of_another(
     running_lab: Lab, among: Neighbours, tmp_path: Path
 ) -> None:

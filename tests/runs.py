@@ -28,6 +28,10 @@ class Run:
     def output(self) -> str:
         return self.stderr + self.stdout
 
+    @property
+    def lines(self) -> list[str]:
+        return self.output.splitlines()
+
 
 def run(
     folder: Path,

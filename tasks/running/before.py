@@ -16,7 +16,7 @@ from tasks.declared import declaration, numbering
 from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Broker
 from tasks.parts import managers
-from tasks.running import connection, terminal
+from tasks.running import connection, deadlines, terminal
 from tasks.running.asked import ADDRESSES, refusals
 
 
@@ -68,7 +68,7 @@ def connecting() -> None:
         if not sys.stdin or not sys.stdin.isatty():
             state.should_raise_failed_hosts = _never
         try:
-            declared(state.inventory)
+            broker = declared(state.inventory)
         except DeployError as error:
             sys.exit(str(error))
         if asked["operations"][0] in ADDRESSES:
@@ -76,6 +76,8 @@ def connecting() -> None:
             sys.exit()
         if state.limit_hosts == []:
             sys.exit("no host of the inventory is left by `--limit` and `--exclude`")
+        for host in state.inventory:
+            deadlines.hold(host, broker.nodes[host.name].limits)
 
     state.init = init
 

@@ -111,6 +111,7 @@ class SshHosts:
                 connection, _ = self.listeners[name].accept()
                 self.connections.append(connection)
                 if "banner" in self.hosts[name].unkind:
+                    self.hosts[name].asked.append("banner")
                     continue
                 transport = Transport(connection)
                 transport.add_server_key(self.key)
@@ -129,6 +130,7 @@ class _Session(ServerInterface):
     def check_auth_password(self, username: str, password: str) -> int:
         del username, password
         if "login" in self.host.unkind:
+            self.host.asked.append("login")
             self.hosts.over.wait()
         return AUTH_SUCCESSFUL
 

@@ -84,7 +84,7 @@ def _attempt(
                 # The kernel's.
                 raise
             sentence = failures.unconnected(_phase(connector), seconds)
-            _close(connector)
+            close(connector)
             raise UnansweredError(sentence) from None
 
     return limited
@@ -150,13 +150,14 @@ def _run(
             why = str(error)
         if why.startswith(failures.NO_END):
             # The next command would wait as long.
-            _close(connector)
+            close(connector)
         return False, CommandOutput([*said, OutputLine("stderr", why)])
 
     return limited
 
 
-def _close(connector: BaseConnector) -> None:
+def close(connector: BaseConnector) -> None:
+    """Have nobody wait any more for what comes by a connection."""
     if (transport := connection.transport_of(connector)) is not None:
         with suppress(OSError, EOFError):
             transport.close()

@@ -8,5 +8,7 @@ from tasks.running.survey import survey
 def drift() -> None:
     """Show what a run would change, change nothing, and fail every host that differs."""
     state.config.DIFF = True
-    differing = {name for name, plan in survey().plans.items() if plan.changes}
+    found = survey()
+    found.only_looks = True
+    differing = {name for name, plan in found.plans.items() if plan.changes}
     state.fail_hosts({host for host in state.active_hosts if host.name in differing})

@@ -3,7 +3,7 @@
 from pyinfra.context import host, inventory
 
 from tasks.running import operations
-from tasks.running.before import declared
+from tasks.running.inventory import declared
 from tasks.running.survey import say_absent, survey
 
 

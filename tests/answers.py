@@ -6,10 +6,22 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from tasks.host import asking
-from tasks.host.state import HostState, Line, Link, Route
+from tasks.host.state import OWNED, HostState, Line, Link, Route
+
+Kind = Literal["read", "rehearse", "change", "verify"]
+
+
+def kind(script: str) -> Kind:
+    """What a script is for, by what stands in it."""
+    if OWNED in script and "@@ culvert" in script:
+        return "read"
+    if script.startswith("main()"):
+        return "rehearse" if "@@ rehearsed" in script else "change"
+    assert "reach()" in script, script
+    return "verify"
 
 
 def sections(text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from tasks.declared import conflicts, prefixes
 from tasks.declared.entries import Entries
 from tasks.declared.mistakes import Mistakes, short
-from tasks.declared.model import Broker, Node, Tunnel, ends
+from tasks.declared.model import Broker, End, Limits, Node, Tunnel, ends
 
 
 def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) -> Broker:
@@ -34,16 +34,20 @@ def read(inventory: Mapping[str, Mapping[str, Any]], managers: Iterable[str]) ->
     mistakes.stop()
     tunnels = tuple(_beside_others([entry.tunnel for entry in entries.tunnels]))
     numbered = frozenset(tunnel.server_ipv6 for tunnel in tunnels)
-    sides = [end for tunnel in tunnels for end in ends(tunnel)]
+    sides: dict[str, list[End]] = defaultdict(list)
+    for tunnel in tunnels:
+        for end in ends(tunnel):
+            sides[end.host].append(end)
     nodes = {
         host: Node(
             host=host,
             manager=entries.chosen_managers.get(host),
             server=entries.servers.get(host),
-            ends=tuple(end for end in sides if end.host == host),
+            ends=tuple(sides[host]),
             numbered=numbered,
             is_cleared=_is_empty_list(data.get("tunnel")),
             leaves_firewall=host in entries.left_firewalls,
+            limits=Limits.of(len(sides[host]), entries.limits[host]),
         )
         for host, data in inventory.items()
     }

@@ -17,6 +17,7 @@ from tasks.declared.written import (
     WrittenLan,
     WrittenServer,
     WrittenTunnel,
+    is_seconds,
 )
 
 _AnyWritten = TypeVar("_AnyWritten", bound=Written)
@@ -24,6 +25,8 @@ _AnyWritten = TypeVar("_AnyWritten", bound=Written)
 
 # What a host's `firewall` may be.
 OPEN, LEAVE = "open", "leave"
+# How long a run waits for a host: what a person writes, and what of `Limits` it is.
+LIMITS = {"ssh_connect_timeout": "connect", "ssh_command_timeout": "command"}
 
 
 class Entry(NamedTuple):
@@ -54,9 +57,11 @@ class Entries:
         self.tunnels: list[Entry] = []
         self.chosen_managers: dict[str, str] = {}
         self.left_firewalls: set[str] = set()
+        self.limits: dict[str, dict[str, int]] = {}
         for host, data in inventory.items():
             self._read_server(host, data.get("tunnel_server"))
             self._read_firewall(host, data)
+            self.limits[host] = dict(self._limits(host, data))
         for host, data in inventory.items():
             for field, written in mappings("tunnel", data.get("tunnel")):
                 self._read_tunnel(host, field, written)
@@ -99,6 +104,16 @@ class Entries:
         elif written not in (OPEN, None):
             accepted = f"expected {OPEN!r}, to have it opened for the tunnels, or {LEAVE!r}"
             self.mistakes.add(host, "firewall", written, accepted)
+
+    def _limits(self, host: str, data: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+        # Of every host: a run connects to those for which nothing is declared, too.
+        for key, limit in LIMITS.items():
+            written = data.get(key)
+            if is_seconds(written):
+                yield limit, written
+            elif written is not None:
+                accepted = "expected a whole number of seconds from 1 to 3600"
+                self.mistakes.add(host, key, written, accepted)
 
     def _read_tunnel(self, host: str, field: str, data: object) -> None:
         written = self._check(host, field, WrittenTunnel, data)

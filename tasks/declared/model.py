@@ -1,7 +1,7 @@
 """Pure: a checked inventory as tunnels, and what each host is to carry of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from netaddr import IPAddress, IPNetwork
@@ -10,6 +10,24 @@ from netaddr import IPAddress, IPNetwork
 PREFIX_LENGTH = 127
 GROUPS = "groups"
 """What `between_tunnels` is where those of a group speak with each other."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """For how many seconds a run waits for a host: for a connection, and for a command's end."""
+
+    # A login may wait for a directory server.
+    connect: int = 20
+    # A proof takes 20 seconds, measuring paths 4, for all tunnels at once, where nothing is slow.
+    command: int = 120
+
+    @staticmethod
+    def of(tunnels: int, written: Mapping[str, int]) -> "Limits":
+        """What is written, or what does for a host with so many tunnels.
+
+        A manager may make them one after the other, each in less than a second.
+        """
+        return replace(Limits(command=Limits.command + tunnels), **written)
 
 
 @dataclass(frozen=True)
@@ -157,6 +175,7 @@ class Node:
     is_cleared: bool = False
     # Whether its firewall is nobody's but its owner's to change.
     leaves_firewall: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def is_declared(self) -> bool:

@@ -104,7 +104,7 @@ class Changes:
         """How much changes, in a few words."""
         lines = sum(len(step.shown) for step in (*self.removals, *self.steps))
         files = _count(len(self.files), "file")
-        return f"to change: {files}, {_count(lines, 'line')} of the running system"
+        return f"{files}, {_count(lines, 'line')} of the running system"
 
     def diff(self) -> str:
         """What changes, for a person: files first, then the running system."""

@@ -1,6 +1,7 @@
 """Pure: why a command failed on a host, as its last words tell, and what to do about it."""
 
 from collections.abc import Sequence
+from enum import Enum
 
 UNANSWERED = (
     "sudo asks for a password, and nobody answers here: give it in the host's data, as "
@@ -10,6 +11,10 @@ NO_SESSION = (
     "sshd opens no session there: its `MaxSessions` is too low; agent forwarding (`ForwardAgent`, "
     "`ssh_forward_agent`) takes one of them for itself"
 )
+# What is begun isn't undone by a connection that ends.
+_AT_WORK = "it may still be at work there: run again"
+NO_END = "no end of a command in"
+BROKEN = f"the connection broke before the command's end, and {_AT_WORK}"
 _WRONG = "sudo doesn't take that password"
 # What is said, and the way out.
 _KNOWN = {
@@ -22,9 +27,39 @@ _KNOWN = {
 }
 
 
+# Sentences of this page's own, and of a run's script, that need no heading.
+_OWN = (UNANSWERED, NO_SESSION, NO_END, "the connection broke", "Culvert stopped at: ")
+
+
+class Phase(Enum):
+    """What a connection waited for, and where to look."""
+
+    TCP = "no TCP connection", "is it up, and does nothing drop what goes to its SSH port?"
+    BANNER = "it takes the TCP connection and says nothing", "is that sshd's port? is it frozen?"
+    KEYS = "no end of the exchange of keys", "is it frozen? are large packets lost on the way?"
+    LOGIN = "no answer to the login", "what does PAM wait for there, a directory server?"
+
+
+def unconnected(phase: Phase, seconds: int) -> str:
+    """What a connection came to within its limit."""
+    awaited, where = phase.value
+    return f"{awaited} in {seconds} s: {where} `ssh_connect_timeout` allows more"
+
+
+def no_end(seconds: int) -> str:
+    """Of a command that is longer at work than its limit, or of a host that is frozen."""
+    return f"{NO_END} {seconds} s, and {_AT_WORK}; `ssh_command_timeout` allows more"
+
+
+def broken(error: Exception) -> str:
+    return f"the connection broke: {error}"
+
+
 def reason(said: Sequence[str]) -> str:
     """What a failed command said last on standard error, and what to do where that is known."""
     lines = [line.strip() for line in said if line.strip()]
+    if lines and lines[-1].startswith(_OWN):
+        return lines[-1]
     for line in reversed(lines):
         for known, way_out in _KNOWN.items():
             if known in line:

@@ -8,6 +8,7 @@ policy     rules that lead packets past the main table
 taken      what a host uses already, of all that a tunnel is to have
 exposure   what the IPv6 Internet reaches on a host as soon as that has a tunnel
 warnings   what stops nothing, and is better known
+outcomes   what became of each host of a run, in a word and why
 plan       from what a host is to carry, and what it is now, to the changes between
 proof      what shows that packets flow
     tcp.pl the program in it that tries TCP, many connections at once

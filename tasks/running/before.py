@@ -1,33 +1,28 @@
 """pyinfra: what happens before any host is connected to."""
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import click
+import gevent
+from paramiko import Transport
 from pyinfra import logger
 from pyinfra.api.exceptions import DeployError
-from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
-from tasks.declared import declaration, numbering
-from tasks.declared.mistakes import DeclarationError
-from tasks.declared.model import Broker
-from tasks.parts import managers
-from tasks.running import connection, terminal
+from tasks.declared import numbering
+from tasks.running import connection, deadlines, report, terminal
 from tasks.running.asked import ADDRESSES, refusals
+from tasks.running.inventory import declared
 
-
-def declared(inventory: Inventory) -> Broker:
-    """The tunnels that an inventory declares. Raises DeployError with every mistake."""
-    try:
-        return declaration.read(
-            {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
-        )
-    except DeclarationError as error:
-        raise DeployError(terminal.lines(str(error))) from error
+# 128 and the number of SIGINT, as shells have it.
+_STATUS_INTERRUPTED = 130
 
 
 def addresses() -> None:
@@ -53,7 +48,8 @@ def connecting() -> None:
     connection.check_keys_as_ssh_does()
     connection.read_any_bytes()
     cli.input = answered(
-        input, "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
+        _confirmed,
+        "nobody answers here: add `-y` to go on without a question, or `--dry` to look only",
     )
     cli.getpass = answered(
         cli.getpass,
@@ -61,6 +57,10 @@ def connecting() -> None:
         "`ssh_password`",
     )
     state = ctx_state.get()
+    # pyinfra's own way to end has status 0.
+    signal.signal(signal.SIGINT, _interrupted)
+    # Whichever way a run ends, it disconnects.
+    cli.disconnect_all = _ending(cli.disconnect_all)
     load = state.init
 
     def init(*args: Any, **kwargs: Any) -> None:
@@ -68,7 +68,7 @@ def connecting() -> None:
         if not sys.stdin or not sys.stdin.isatty():
             state.should_raise_failed_hosts = _never
         try:
-            declared(state.inventory)
+            broker = declared(state.inventory)
         except DeployError as error:
             sys.exit(str(error))
         if asked["operations"][0] in ADDRESSES:
@@ -76,6 +76,9 @@ def connecting() -> None:
             sys.exit()
         if state.limit_hosts == []:
             sys.exit("no host of the inventory is left by `--limit` and `--exclude`")
+        state.add_callback_handler(report.Listener())
+        for host in state.inventory:
+            deadlines.hold(host, broker.nodes[host.name].limits)
 
     state.init = init
 
@@ -91,6 +94,43 @@ def answered(ask: Callable[..., str], unanswered: str) -> Callable[..., str]:
             sys.exit(unanswered)
 
     return answer
+
+
+def _confirmed() -> str:
+    # Else pyinfra ends with status 0, as if all were as declared.
+    if input():
+        sys.exit("not confirmed: the run ends here")
+    return ""
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    click.echo("interrupted", err=True)
+    ending = SystemExit(_STATUS_INTERRUPTED)
+    if not isinstance(threading.current_thread(), Transport):
+        raise ending
+    # There it would be lost, as in any thread.
+    hub = gevent.get_hub()
+    assert hub.parent is not None
+    hub.loop.run_callback_threadsafe(hub.parent.throw, ending)
+
+
+def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
+    """A way to disconnect that tells what became of the hosts, and waits for none of them."""
+
+    def end(state: State) -> None:
+        report.show(state)
+        is_interrupted = len(state.pool) > 0
+        # Disconnecting takes places in the same pool.
+        state.pool.kill()
+        disconnect_all(state)
+        if is_interrupted:
+            # What still reads at the end of the program has a traceback there.
+            closing = [gevent.spawn(deadlines.close, host.connector) for host in state.inventory]
+            gevent.joinall(closing)
+            gevent.idle()
+
+    return end
 
 
 def _never(state: State) -> bool:

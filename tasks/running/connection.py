@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from paramiko import Channel, ChannelException, MissingHostKeyPolicy, SSHException
+from paramiko import (
+    Channel,
+    ChannelException,
+    MissingHostKeyPolicy,
+    SSHClient,
+    SSHException,
+    Transport,
+)
 from paramiko.file import BufferedFile
 from pyinfra.api.host import Host
 from pyinfra.connectors import ssh, util
+from pyinfra.connectors.base import BaseConnector
 from pyinfra.connectors.sshuserclient import client
 
 from tasks.running import terminal
@@ -19,13 +27,24 @@ ATTEMPTS = 10
 PAUSE = 0.1
 
 
+def transport_of(connector: BaseConnector) -> Transport | None:
+    """Of a connector by SSH that has come so far."""
+    client: SSHClient | None = getattr(connector, "client", None)
+    return client.get_transport() if client is not None else None
+
+
+def is_open(connector: BaseConnector) -> bool:
+    """Whether nothing is known of a connection that broke."""
+    transport = transport_of(connector)
+    return transport is None or transport.is_active()
+
+
 def prepare(host: Host) -> None:
     """Send commands at once, and ask again for a session that sshd doesn't give.
 
     Doing it twice does no harm.
     """
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if client is not None else None
+    transport = transport_of(host.connector)
     if transport is None:
         return
     if isinstance(transport.sock, socket.socket):
@@ -34,7 +53,7 @@ def prepare(host: Host) -> None:
         with suppress(OSError):
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if "open_channel" not in vars(transport):
-        transport.open_channel = _patient(transport.open_channel)
+        vars(transport)["open_channel"] = _patient(transport.open_channel)
 
 
 def _patient(open_channel: Callable[..., Channel]) -> Callable[..., Channel]:

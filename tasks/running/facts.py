@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from paramiko import ChannelException, SSHException
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import FactError
@@ -24,22 +23,14 @@ def run(host: Host, script: str) -> str:
     One of pyinfra's facts would keep what sudo says to itself.
     """
     connection.prepare(host)
-    try:
-        # As an argument the script would have to pass through the user's own shell, which may be
-        # csh, and could not be longer than 128 KiB (MAX_ARG_STRLEN).
-        succeeded, output = host.run_shell_command(
-            StringCommand("sh", "-s"),
-            print_output=host.state.print_fact_output,
-            print_input=host.state.print_fact_input,
-            **_connector_arguments(host, script),
-        )
-    except EOFError as error:
-        # From pyinfra's own question.
-        raise FactError(failures.UNANSWERED) from error
-    except ChannelException as error:
-        raise FactError(failures.NO_SESSION) from error
-    except (OSError, SSHException) as error:
-        raise FactError(f"the connection broke: {error}") from error
+    # As an argument the script would have to pass through the user's own shell, which may be csh,
+    # and could not be longer than 128 KiB (MAX_ARG_STRLEN).
+    succeeded, output = host.run_shell_command(
+        StringCommand("sh", "-s"),
+        print_output=host.state.print_fact_output,
+        print_input=host.state.print_fact_input,
+        **_connector_arguments(host, script),
+    )
     if not succeeded:
         raise FactError(failures.reason(output.stderr_lines))
     return "\n".join(output.stdout_lines)

@@ -14,7 +14,7 @@ from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import plan
 from tasks.running import facts, proofs
-from tasks.running.survey import say_absent, say_all, survey
+from tasks.running.survey import orphaned_by, say_absent, say_all, survey
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -28,8 +28,10 @@ def converge() -> Commands:
         return
     node = found.site.node
     if lost := _lost(end.peer_host for end in node.upstreams):
-        yield _failure([f"left alone, because its tunnel server {lost} failed"])
+        yield FunctionCommand(_leave, (orphaned_by(lost),), {})
         return
+    if state.current_stage == StateStage.Execute:
+        survey().applied.add(host.name)
     yield StringCommand("sh", "-s", _stdin=found.changes.script())
     try:
         state_after = facts.read(host, node)
@@ -81,6 +83,8 @@ def verify() -> Commands:
     failures += [*planned.dropped, *proof.losses(planned.lost_at_boot)]
     if failures:
         yield _failure(failures)
+    else:
+        found.proven.add(host.name)
 
 
 def _lost(names: Iterable[str]) -> str | None:
@@ -95,5 +99,13 @@ def _failure(sentences: Iterable[str]) -> FunctionCommand:
 
 def _fail(state: State, host: Host, sentences: tuple[str, ...]) -> bool:
     del state
+    survey().failures[host.name] = sentences
     say_all(host, sentences, "red")
+    return False
+
+
+def _leave(state: State, host: Host, why: str) -> bool:
+    del state
+    survey().orphans[host.name] = why
+    say_all(host, survey().stopped[host.name], "red")
     return False

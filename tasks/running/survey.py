@@ -25,22 +25,42 @@ from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
 from tasks.running import facts, terminal
-from tasks.running.before import declared
+from tasks.running.inventory import declared
 
 
 @dataclass
 class Survey:
-    """What was found on the hosts of one run: a plan for each, or why it is left alone.
+    """What was found on the hosts of one run: a plan for each, or why there is none.
 
-    `refusals` are failures, and what `judgement` says of others isn't. `after` has what would be
-    left to do on each host that this run has changed, as it was read then.
+    `refusals`, `failures` and `orphans` fail their hosts; what `judgement` and `unread` say of
+    others doesn't. `applied` are those that the run has begun to change, `after` has what would be
+    left to do there, as it was read then, and `proven` are those that passed their proof.
     """
 
     broker: Broker
+    only_proves: bool = False
+    # Whether it changes nothing, whatever pyinfra is told.
+    only_looks: bool = False
     plans: dict[str, Plan] = field(default_factory=dict)
+    applied: set[str] = field(default_factory=set)
     after: dict[str, Plan] = field(default_factory=dict)
+    proven: set[str] = field(default_factory=set)
     refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failures: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    orphans: dict[str, str] = field(default_factory=dict)
     judgement: Judgement = field(default_factory=Judgement)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def left(self) -> Mapping[str, str]:
+        """Why hosts are left alone, by name."""
+        return {**self.judgement.unasked, **self.judgement.idle, **self.unread, **self.orphans}
+
+    @property
+    def stopped(self) -> Mapping[str, tuple[str, ...]]:
+        """What is said of those that fail, by name."""
+        orphans = {name: (sentence,) for name, sentence in self.orphans.items()}
+        return {**orphans, **self.failures, **self.refusals}
 
 
 _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
@@ -58,7 +78,8 @@ def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
-            _surveys[state] = found = Survey(wanted or declared(state.inventory))
+            found = Survey(wanted or declared(state.inventory), only_proves=only_proves)
+            _surveys[state] = found
             states = _look_at_all(found, state, measures=not only_proves)
             _plan_all(found, states, only_to_prove=only_proves)
             if not only_proves:
@@ -66,6 +87,11 @@ def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey
             _leave_orphans(found, state)
             _report(found, state)
     return _surveys[state]
+
+
+def known(state: State) -> Survey | None:
+    """The survey of a run, as far as it has come."""
+    return _surveys.get(state)
 
 
 def _look_at_all(found: Survey, state: State, *, measures: bool) -> dict[str, HostState]:
@@ -81,9 +107,12 @@ def _look_at_all(found: Survey, state: State, *, measures: bool) -> dict[str, Ho
             states[host.name] = facts.read(host, node, measures=measures)
         except (UnreadableStateError, PyinfraError) as error:
             if node.is_told:
-                found.refusals[host.name] = (str(error),)
+                found.failures[host.name] = (str(error),)
             else:
-                say(host, f"nothing is declared for it, and it can't be read: {error}")
+                found.unread[host.name] = (
+                    f"nothing is declared for it, and it can't be read: {error}"
+                )
+                say(host, found.unread[host.name])
 
     on_each(state.inventory.get_active_hosts(), look, state)
     # In the order of the inventory, not of the answers.
@@ -117,7 +146,7 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except ObstacleError as error:
             found.refusals[host.name] = error.sentences
         except PyinfraError as error:
-            found.refusals[host.name] = (str(error),)
+            found.failures[host.name] = (str(error),)
 
     on_each([host for host in state.inventory if host.name in found.plans], rehearse, state)
 
@@ -134,7 +163,7 @@ def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) ->
 
 def _leave_orphans(found: Survey, state: State) -> None:
     """Refuse the clients of hosts that failed: a default route into nothing is worse than none."""
-    lost = {host.name for host in state.failed_hosts} | set(found.refusals)
+    lost = {host.name for host in state.failed_hosts} | set(found.stopped)
     while True:
         orphans = {
             name: end.peer_host
@@ -145,26 +174,30 @@ def _leave_orphans(found: Survey, state: State) -> None:
         if not orphans:
             return
         for name, server in orphans.items():
-            found.refusals[name] = (f"left alone, because its tunnel server {server} failed",)
+            found.orphans[name] = orphaned_by(server)
         lost |= set(orphans)
 
 
+def orphaned_by(server: str) -> str:
+    return f"left alone, because its tunnel server {server} failed"
+
+
 def _report(found: Survey, state: State) -> None:
+    stopped = found.stopped
     for host in state.inventory:
-        if host.name in found.refusals:
-            for sentence in found.refusals[host.name]:
-                say(host, sentence, color="red")
+        if host.name in stopped:
+            say_all(host, stopped[host.name], "red")
         elif host.name in found.judgement.unasked:
             say(host, found.judgement.unasked[host.name], color="yellow")
         elif host.name in found.judgement.idle:
             say(host, found.judgement.idle[host.name])
         elif host.name in found.plans:
             _report_plan(host, found.plans[host.name], with_diff=state.config.DIFF)
-    for name in found.refusals:
+    for name in stopped:
         found.plans.pop(name, None)
-    refused = {host for host in state.inventory if host.name in found.refusals}
+    failed = {host for host in state.inventory if host.name in stopped}
     # May raise PyinfraError, with all that was to be said printed above.
-    state.fail_hosts(refused & state.active_hosts)
+    state.fail_hosts(failed & state.active_hosts)
 
 
 def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
@@ -174,7 +207,7 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
         return
     if not found.site.node.is_declared:
         say(host, "CULVERT IS TAKEN OFF THIS HOST, with every tunnel of it", color="red")
-    say(host, f"{found.changes.summary} ({found.grounds})", color="yellow")
+    say(host, f"to change: {found.changes.summary} ({found.grounds})", color="yellow")
     if with_diff:
         # Standard output is pyinfra's alone where it prints JSON there.
         click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)

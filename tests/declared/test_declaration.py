@@ -9,7 +9,7 @@ from netaddr import IPAddress, IPNetwork, IPSet
 
 from tasks.declared.declaration import read
 from tasks.declared.mistakes import DeclarationError
-from tasks.declared.model import Tunnel, ends
+from tasks.declared.model import Limits, Tunnel, ends
 from tests.declared.declarations import Inventory, broken_inventories, inventories
 from tests.samples import CLIENT, INVENTORY, LAN, SERVER, broker
 
@@ -720,3 +720,29 @@ def test_anything_else_is_done_with_no_firewall() -> None:
     ]
     # The name may be somebody else's where nothing is Culvert's.
     assert read({**INVENTORY, "db1.example.net": {"firewall": True}}, []).nodes
+
+
+def limited(**data: object) -> dict[str, dict[str, Any]]:
+    return {**INVENTORY, CLIENT_HOST: {**INVENTORY[CLIENT_HOST], **data}}
+
+
+def test_a_run_waits_as_long_as_is_written_or_as_the_tunnels_of_a_host_take() -> None:
+    written = read(limited(ssh_connect_timeout=5, ssh_command_timeout=600), []).nodes
+    assert written[CLIENT_HOST].limits == Limits(5, 600)
+    assert written[SERVER_HOST].limits == Limits(20, 121)
+    others = {f"web{n}.example.net": {"tunnel": _nth(n)} for n in range(2, 12)}
+    assert read({**INVENTORY, **others}, []).nodes[SERVER_HOST].limits == Limits(20, 131)
+
+
+def _nth(number: int) -> dict[str, Any]:
+    return {**CLIENT, "ipv4": f"192.0.2.{number}", "number": number}
+
+
+@pytest.mark.parametrize("value", [0, -1, 3601, 1.5, "10", True])
+@pytest.mark.parametrize("key", ["ssh_connect_timeout", "ssh_command_timeout"])
+def test_how_long_a_run_waits_is_a_number_of_seconds(key: str, value: object) -> None:
+    assert mistakes(limited(**{key: value})) == [
+        f"{CLIENT_HOST}: {key} = {value!r}: expected a whole number of seconds from 1 to 3600"
+    ]
+    # A run connects to hosts that declare nothing, too.
+    assert len(mistakes({**INVENTORY, "db1.example.net": {key: value}})) == 1

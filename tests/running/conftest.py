@@ -16,17 +16,10 @@ SERVER_HOST, CLIENT_HOST = "@fake/fra1.example.net", "@fake/web1.example.net"
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recorded(runs.Run):
     """A run and its execs, each with its host and kind."""
 
-    status: int
-    stdout: str
-    stderr: str
     execs: list[list[str]]
-
-    @property
-    def output(self) -> str:
-        return self.stderr + self.stdout
 
     def on(self, host: str) -> list[str]:
         return [kind for name, kind in self.execs if name == host and kind != "connect"]

@@ -22,7 +22,7 @@ from pyinfra_cli.main import main  # type: ignore[import-untyped]
 
 from tasks.host import answer as answer_of_host
 from tasks.host import state
-from tests import samples
+from tests import answers, samples
 
 
 def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, CommandOutput]:
@@ -33,21 +33,21 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     assert str(command) == "sh -s", command
     # A script turns a bare host into a deployed one, and the other way round.
     deployed = (self.host.name in changed) != bool(self.host.data.get("is_deployed"))
-    if state.OWNED in text and "@@ culvert" in text:
+    kind = answers.kind(text)
+    if kind == "read":
         machine = self.host.data.get("machine", self.host.name)
         setting = self.host.data.get("boots_with", "#")
         when = "deployed" if deployed else "bare"
         passes = self.host.data.get("passes", 0)
-        kind, lines = "read", [f"{when} {self.host.data.sample} {machine} {passes} {setting}"]
-    elif text.startswith("main()") and "@@ rehearsed" in text:
-        kind, lines = "rehearse", ["netplan: no such key", "@@ rehearsed: 1"]
+        lines = [f"{when} {self.host.data.sample} {machine} {passes} {setting}"]
+    elif kind == "rehearse":
+        lines = ["netplan: no such key", "@@ rehearsed: 1"]
         if self.host.data.get("refuses") != kind:
             lines = ["@@ rehearsed: 0"]
-    elif text.startswith("main()"):
-        kind, lines = "change", [self.host.data.get("says", "it broke")]
+    elif kind == "change":
+        lines = [self.host.data.get("says", "it broke")]
         changed.add(self.host.name)
-    elif "reach()" in text:
-        kind = "verify"
+    else:
         failing = self.host.data.get("fails_check")
         seen = self.host.data.get("says", "what was seen")
         lines = [f"@@ check {i} {int(i == failing)} {seen}" for i in range(20)]
@@ -55,8 +55,6 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         if self.host.data.get("waits_for_other"):
             gevent.sleep(0.5)
             assert len(proving) > 1
-    else:
-        kind, lines = "unexpected", [text]
     log.append((self.host.name, kind))
     broken = self.host.data.get("breaks") == kind
     return not broken, CommandOutput([OutputLine("stdout", line) for line in lines])

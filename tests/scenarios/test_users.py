@@ -51,6 +51,7 @@ def test_a_user_who_may_do_nothing_is_told_so(lab: Lab, tmp_path: Path) -> None:
     hosts = [(first, with_sudo), *((name, {**data, "_sudo": False}) for name, data in others)]
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 1
-    assert done.stderr.count("sudo wants a terminal, which a run has none of") == 1
-    assert done.stderr.count("the SSH user is not root (uid 100") == len(others)
+    # As it is found, and in the table at the end.
+    assert done.stderr.count("sudo wants a terminal, which a run has none of") == 2
+    assert done.stderr.count("the SSH user is not root (uid 100") == 2 * len(others)
     assert differences(observe_all(lab), before) == []

@@ -1,0 +1,163 @@
+"""pyinfra: no host keeps a run waiting for ever.
+
+pyinfra bounds the wait for a TCP connection, and paramiko some of what follows; neither bounds a
+login with many keys, the opening of a session, or the status of a command.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import gevent
+from paramiko import ChannelException, SSHException
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.connectors.base import BaseConnector
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from tasks.declared.model import Limits
+from tasks.host import failures
+from tasks.running import connection
+
+# Paramiko's own limits only follow: it goes on to the next key after one of them, and says less.
+_LATER = 10
+
+
+class UnansweredError(TimeoutError):
+    """A connection that came to no end, with the sentence about it."""
+
+
+def hold(host: Host, limits: Limits) -> None:
+    """Have whatever is asked of a host end within its limits, and fail that host alone."""
+    connector = host.connector
+    if isinstance(connector, SSHConnector):
+        later = limits.connect + _LATER
+        timeouts = dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), later)
+        own = connector.data["ssh_paramiko_connect_kwargs"] or {}
+        connector.data["ssh_paramiko_connect_kwargs"] = {**timeouts, **own}
+        # One attempt: pyinfra may make several (`ssh_connect_retries`).
+        vars(connector)["_connect"] = _attempt(connector, connector._connect, limits.connect)
+    vars(connector)["connect"] = _connect(connector.connect)
+    run = _run(connector, connector.run_shell_command, limits.command)
+    vars(connector)["run_shell_command"] = run
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError here when as many seconds have passed.
+
+    A question to a person stops this whole program; not gevent.Timeout, by which every host would
+    be too late afterwards, but a tick a second: of such a pause it counts one.
+    """
+    expired, waiting, left = gevent.Timeout(), gevent.getcurrent(), iter(range(seconds - 1))
+    timer = gevent.get_hub().loop.timer(1, 1)
+
+    def tick() -> None:
+        if next(left, None) is None:
+            timer.stop()
+            waiting.throw(expired)
+        else:
+            # From now on, else it catches up on what was missed.
+            timer.again(tick)
+
+    timer.start(tick)
+    try:
+        yield
+    except gevent.Timeout as error:
+        if error is not expired:
+            raise
+        raise TimeoutError from None
+    finally:
+        timer.close()
+
+
+def _attempt(
+    connector: SSHConnector, attempt: Callable[[], None], seconds: int
+) -> Callable[[], None]:
+    def limited() -> None:
+        try:
+            with within(seconds):
+                attempt()
+        except TimeoutError as error:
+            if error.errno is not None:
+                # The kernel's.
+                raise
+            sentence = failures.unconnected(_phase(connector), seconds)
+            close(connector)
+            raise UnansweredError(sentence) from None
+
+    return limited
+
+
+def _phase(connector: BaseConnector) -> failures.Phase:
+    transport = connection.transport_of(connector)
+    if transport is None:
+        return failures.Phase.TCP
+    if not transport.remote_version:
+        return failures.Phase.BANNER
+    return failures.Phase.LOGIN if transport.initial_kex_done else failures.Phase.KEYS
+
+
+def _connect(connect: Callable[[], None]) -> Callable[[], None]:
+    # Anything but a ConnectError would end the run for all hosts: a key that isn't there, or what
+    # paramiko makes of a peer that doesn't speak SSH.
+    def alone() -> None:
+        try:
+            connect()
+        except ConnectError as error:
+            if isinstance(error.__context__, UnansweredError):
+                raise ConnectError(str(error.__context__)) from error
+            raise
+        except PyinfraError as error:
+            raise ConnectError(str(error)) from error
+        except Exception as error:
+            raise ConnectError(f"Could not connect ({type(error).__name__}: {error})") from error
+
+    return alone
+
+
+Answer = tuple[bool, CommandOutput]
+
+
+def _run(
+    connector: BaseConnector, run: Callable[..., Answer], seconds: int
+) -> Callable[..., Answer]:
+    # What ends a command before its time is what it said last, as if by ssh(1): that is shown where
+    # pyinfra shows it, and anything raised here might end the run for all hosts.
+    def limited(*arguments: Any, **keywords: Any) -> Answer:
+        said: list[OutputLine] = []
+        try:
+            with within(seconds):
+                succeeded, output = run(*arguments, **keywords)
+            if succeeded or connection.is_open(connector):
+                return succeeded, output
+            said, why = output.combined_lines, failures.BROKEN
+        except TimeoutError as error:
+            # Without a number it isn't the kernel's, but this one or pyinfra's `_timeout`.
+            if error.errno is None:
+                why = failures.no_end(min(seconds, keywords.get("_timeout") or seconds))
+            else:
+                why = failures.broken(error)
+        except EOFError:
+            # From pyinfra's own question, or paramiko's.
+            why = failures.UNANSWERED if connection.is_open(connector) else failures.BROKEN
+        except ChannelException:
+            why = failures.NO_SESSION
+        except (OSError, SSHException) as error:
+            why = failures.broken(error)
+        except PyinfraError as error:
+            why = str(error)
+        if why.startswith(failures.NO_END):
+            # The next command would wait as long.
+            close(connector)
+        return False, CommandOutput([*said, OutputLine("stderr", why)])
+
+    return limited
+
+
+def close(connector: BaseConnector) -> None:
+    """Have nobody wait any more for what comes by a connection."""
+    if (transport := connection.transport_of(connector)) is not None:
+        with suppress(OSError, EOFError):
+            transport.close()

@@ -1,0 +1,166 @@
+"""Hosts on loopback that speak SSH: what a real pyinfra meets, the unkind ones among them.
+
+Each is an SSH server of paramiko's in this process. It answers a script that reads it as
+`tests.samples` has it, is as another state when a script has changed it, and passes every check.
+"""
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+from paramiko import Channel, PKey, RSAKey, ServerInterface, Transport
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+
+from tasks.host.state import HostState
+from tests import answers
+from tests.host.test_answer import ANSWER
+
+# When a host does something else than answer: with one of these kinds of scripts, or before.
+At = Literal["banner", "login", "exec", "read", "rehearse", "change", "verify"]
+# What it does: say nothing any more, have its connection end, or fail with a sentence.
+How = Literal["hangs", "breaks", "fails"]
+
+# The sections of an answer, of which a state tells some.
+_EMPTY = {
+    name: "" for name in answers.sections(ANSWER) if name != "end" and not name.startswith("answer")
+}
+
+
+@dataclass
+class SshHost:
+    """A host, before and after it is changed, and where it is `unkind`."""
+
+    before: HostState
+    after: HostState
+    unkind: Mapping[At, How] = field(default_factory=dict)
+    # What was asked of it, in its order.
+    asked: list[str] = field(default_factory=list)
+
+    def answer(self, name: str, script: str) -> tuple[answers.Kind, int, str, str]:
+        """What kind of a script it is, its status, output and errors."""
+        kind = answers.kind(script)
+        self.asked.append(kind)
+        if self.unkind.get(kind) == "fails":
+            return kind, 1, "", "Culvert stopped at: mv -f x y; what it made is taken back\n"
+        if kind == "read":
+            state = self.after if "change" in self.asked else self.before
+            told = {**_EMPTY, **answers.of(state), "machine": f"{name}\nnet:[4026531840]"}
+            said = answers.text(told)
+        else:
+            checks = "".join(f"@@ check {index} 0 what was seen\n" for index in range(20))
+            said = {"rehearse": "@@ rehearsed: 0\n", "verify": checks}.get(kind, "")
+        return kind, 0, said, ""
+
+
+class SshHosts:
+    """Has hosts listen, each on a port of its own, for as long as the context lasts."""
+
+    def __init__(self, hosts: Mapping[str, SshHost]) -> None:
+        self.hosts = hosts
+        self.key: PKey = RSAKey.generate(2048)
+        self.over = threading.Event()
+        self.listeners = {name: socket.create_server(("127.0.0.1", 0)) for name in hosts}
+        self.connections: list[socket.socket] = []
+
+    def data(self, name: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        """A host of an inventory that connects there, and to nothing of this machine's user."""
+        ssh = {
+            "ssh_hostname": "127.0.0.1",
+            "ssh_port": self.listeners[name].getsockname()[1],
+            "ssh_user": "root",
+            "ssh_password": "secret",
+            "ssh_allow_agent": False,
+            "ssh_look_for_keys": False,
+            "ssh_config_file": "/dev/null",
+            "ssh_known_hosts_file": "/dev/null",
+            "ssh_strict_host_key_checking": "no",
+        }
+        return name, {**ssh, **more}
+
+    def __enter__(self) -> "SshHosts":
+        for name in self.hosts:
+            threading.Thread(target=self._listen, args=(name,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.over.set()
+        for name in self.listeners:
+            self.close(name)
+        for each in self.connections:
+            each.close()
+
+    def close(self, name: str) -> None:
+        """Have a host's port take no connection any more."""
+        with suppress(OSError):
+            # Without it, the one who waits there would go on.
+            self.listeners[name].shutdown(socket.SHUT_RDWR)
+        self.listeners[name].close()
+
+    def _listen(self, name: str) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listeners[name].accept()
+                self.connections.append(connection)
+                if "banner" in self.hosts[name].unkind:
+                    self.hosts[name].asked.append("banner")
+                    continue
+                transport = Transport(connection)
+                transport.add_server_key(self.key)
+                transport.start_server(threading.Event(), _Session(self, name, transport))
+
+
+class _Session(ServerInterface):
+    def __init__(self, hosts: SshHosts, name: str, transport: Transport) -> None:
+        self.hosts, self.name, self.transport = hosts, name, transport
+        self.host = hosts.hosts[name]
+
+    def get_allowed_auths(self, username: str) -> str:
+        del username
+        return "password"
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        del username, password
+        if "login" in self.host.unkind:
+            self.host.asked.append("login")
+            self.hosts.over.wait()
+        return AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        del kind, chanid
+        return OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: Channel, command: bytes) -> bool:
+        del command
+        if "exec" in self.host.unkind:
+            # Its whole connection stands still, as that of an sshd or a machine that is stopped.
+            self.host.asked.append("exec")
+            self.hosts.over.wait()
+        threading.Thread(target=self._run, args=(channel,), daemon=True).start()
+        return True
+
+    def _run(self, channel: Channel) -> None:
+        with suppress(OSError, EOFError):
+            script = channel.makefile("rb").read().decode()
+            if not script:
+                # Of a client that has closed its connection.
+                return
+            kind, status, output, errors = self.host.answer(self.name, script)
+            match self.host.unkind.get(kind):
+                case "hangs":
+                    channel.sendall(output[: len(output) // 2].encode())
+                    self.hosts.over.wait()
+                case "breaks":
+                    self.transport.close()
+            channel.sendall(output.encode())
+            channel.sendall_stderr(errors.encode())
+            channel.send_exit_status(status)
+            channel.close()

@@ -92,6 +92,9 @@ def ssh_data(machine: Machine, place: Place, user: str = "root") -> dict[str, ob
         "ssh_strict_host_key_checking": "yes",
         "ssh_allow_agent": False,
         "ssh_look_for_keys": False,
+        # An emulated processor is slow, and more so while it has to be shared.
+        "ssh_connect_timeout": 120,
+        "ssh_command_timeout": 900,
         **sudo,
     }
 

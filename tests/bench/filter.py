@@ -19,7 +19,7 @@ from tests.bench.namespaces import Namespaces
 from tests.bench.paired import BAR
 from tests.bench.tables import table
 
-PAIRS = 60
+PAIRS = 40
 TUNNELS = (1, 1000)
 LOADED_SECONDS = 1.0
 """In which the table of the most tunnels must be loaded, by this machine's own processor."""
@@ -69,7 +69,7 @@ def main() -> int:
     if lacking or os.geteuid():
         sys.exit(f"this needs root, and {', '.join(lacking) or 'nothing more'}")
     print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
-    met = [through_namespaces(), through_a_broker()]
+    met = [through_a_broker(), through_namespaces()]
     return 0 if all(met) else 1
 
 

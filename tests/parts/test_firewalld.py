@@ -1,12 +1,15 @@
 """firewalld, by the chains that it made in the lab: 1.3.3 on Debian 12, 2.3.1 on Debian 13."""
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tasks.declared.model import Node
 from tasks.host import nft_listing
 from tasks.host.state import File, HostState, Unit
+from tasks.parts.firewalls import firewalld
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import plan
 from tests import namespaces
@@ -18,7 +21,7 @@ GONE = Node("fra1.example.net", None, None, (), is_cleared=True)
 POLICIES = "/etc/firewalld/policies"
 INSIDE = f"{POLICIES}/60-culvert-in.xml"
 FORWARD = f"{POLICIES}/60-culvert-forward.xml"
-RELOAD = "firewall-cmd --reload"
+RELOAD = firewalld.RELOADED
 SIT = "sit-web1"
 # What it answers to, less what is of no account.
 ANSWER = "file /etc/firewalld/zones/*.xml\nzone public\npolicy allow-host-ipv6 -15000\n"
@@ -210,6 +213,28 @@ def test_a_reload_that_would_lose_settings_is_refused() -> None:
     assert "--remove-rich-rule=" in run(state, GONE)[0]
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("", 0),
+        ("Error: Did not receive a reply. Possible causes include: many", 0),
+        ("Error: INVALID_RULE: bad", 1),
+    ],
+)
+def test_a_reload_that_takes_longer_than_its_command_waits_is_waited_for(
+    tmp_path: Path, said: str, status: int
+) -> None:
+    program = tmp_path / "firewall-cmd"
+    reload = f"echo '{said}' >&2; exit 1" if said else "exit 0"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --state ] || {{ {reload}; }}\necho running\n')
+    program.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    command = ["sh", "-euc", RELOAD]
+    done = subprocess.run(command, env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr == (f"{said}\n" if status else "")
+
+
 def test_a_policy_that_comes_first_is_not_overruled() -> None:
     state = host(1, loaded=True, outer=f"{OUTER.removesuffix('accept')}drop")
     text = chains(1, outer=f"{OUTER.removesuffix('accept')}drop", inner="", loaded=True, bound="")
@@ -234,4 +259,4 @@ def test_a_host_that_is_left_alone_is_told_of_a_policy_of_ones_own() -> None:
     lines = [line.strip() for line in caught.value.sentences if line.startswith("    ")]
     assert any("--new-policy=tunnels-in" in line for line in lines)
     assert f"firewall-cmd --permanent --zone=public --add-interface={SIT}" in lines
-    assert lines[-1].endswith(f" && {RELOAD}")
+    assert lines[-1].endswith(" && firewall-cmd --reload")

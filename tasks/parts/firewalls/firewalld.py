@@ -27,6 +27,12 @@ _FORWARD = f"{_POLICIES}/{_NAMES['forward']}.xml"
 # Before the zones, which those of 0 and more come after.
 _PRIORITY = -1
 _RELOAD = "firewall-cmd --reload"
+# The command waits for an answer for a minute, which a host that is busy may take longer for.
+RELOADED = (
+    f'said=$({_RELOAD} 2>&1) || case $said in *" receive a reply"*) '
+    'timeout 300 sh -c "until firewall-cmd --state; do sleep 2; done" >/dev/null 2>&1 ;; '
+    '*) echo "$said" >&2; false ;; esac'
+)
 # In firewalld's own language: one process asks all, where its command would need one for each.
 _ASKING = """\
 from firewall.client import FirewallClient
@@ -157,7 +163,7 @@ class Firewalld(Firewall):
         """Nothing, and where the run fails, it reads the old files again."""
         del drops
         if {*map(_path, _ZONES)} & {*changed} and _is_running(state):
-            yield Step((), (":",), undo=(_RELOAD,))
+            yield Step((), (":",), undo=(RELOADED,))
 
     def starting(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]
@@ -171,7 +177,7 @@ class Firewalld(Firewall):
         loaded = {hook for hook in _ZONES if _is_loaded(hook, state)}
         wanted = {hook for hook in _ZONES if _path(hook) in files}
         if wanted - loaded or (loaded - wanted and not _differs(state)):
-            yield Step((f" run: {_RELOAD}",), (_RELOAD,))
+            yield Step((f" run: {_RELOAD}",), (RELOADED,))
             return
         for sign, action, more, less in (("-", "remove", old, new), ("+", "add", new, old)):
             for name in more.names:

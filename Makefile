@@ -37,8 +37,8 @@ test: check lab-packages
 campaign: setup lab-packages
 	$(PYTHON) -m pytest -m campaign -n 2 --dist loadgroup
 
-# As root, in network namespaces of its own.
-bench: setup check-packages
+# As root, in the lab and in network namespaces of its own.
+bench: setup check-packages lab-packages
 	.ci/packages iperf3=iperf3 ethtool=ethtool
 	$(PYTHON) -m tests.bench.filter
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tasks.parts.filtering import SERVICE
 from tests import runs
-from tests.bench.tables import INTERFACE
+from tests.bench.tables import INTERFACE, switching
 from tests.lab.lab import Lab
 from tests.lab.machines import FAR_ADDRESS
 from tests.scenarios.cases import PAIRINGS, connected, tunnels
 
 _CASE = PAIRINGS["straight"][0]
 _PORT = 8090
-_SERVICE = "60-culvert-filter.service"
 
 
 class Broker:
@@ -42,7 +42,7 @@ class Broker:
                 done = runs.run(Path(folder), hosts, "deploy.py", "-y")
             assert done.status == 0, done.output
             # The same table, of nobody's, so that it can be put to sleep.
-            self._server.run(f"systemctl stop {_SERVICE}")
+            self._server.run(f"systemctl stop {SERVICE}")
             client, internet = self._lab.machine(_CASE.client), self._lab.machine("internet")
             sender, receiver = (internet, client) if self._is_download else (client, internet)
             source, aim = FAR_ADDRESS, str(_CASE.client_ipv6)
@@ -67,8 +67,7 @@ class Broker:
         return (end - start) / 1e9
 
     def switch(self, *, is_on: bool) -> None:
-        flags = "" if is_on else " { flags dormant; }"
-        self._server.run(f"nft 'add table inet culvert{flags}'")
+        self._server.run(f"nft '{switching(is_on=is_on)}'")
 
     def passed(self) -> tuple[float, int]:
         way = "tx" if self._is_download else "rx"

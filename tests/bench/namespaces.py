@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.bench.tables import switching
+
 _NETWORK = """
 set -e
 for name in far server client; do
@@ -77,8 +79,7 @@ class Namespaces:
         return time.monotonic() - start
 
     def switch(self, *, is_on: bool) -> None:
-        flags = "" if is_on else " { flags dormant; }"
-        self._run("server", "nft", f"add table inet culvert{flags}")
+        self._run("server", "nft", switching(is_on=is_on))
 
     def passed(self) -> tuple[float, int]:
         path = "/sys/class/net/sit-web1/statistics/tx_bytes"

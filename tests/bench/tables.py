@@ -9,6 +9,11 @@ INTERFACE = "sit-web1"
 """The server's end of the first tunnel, which has 2001:db8:1::3 at its other one."""
 
 
+def switching(*, is_on: bool) -> str:
+    """Words of nft's that have a table filter, or lie there without a hook, as if it were none."""
+    return f"add table {filtering.TABLE}{'' if is_on else ' { flags dormant; }'}"
+
+
 def table(tunnels: int, kind: str = "sit") -> str:
     """A server's, of so many, each with a prefix routed to it; owned by nobody here.
 

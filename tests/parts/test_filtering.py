@@ -25,6 +25,11 @@ from tests.samples import (
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+OTHER_SERVER = {
+    "ipv4": "198.51.100.20",
+    "local_ipv4": "198.51.100.10",
+    "prefix": "2001:db8:2::/64",
+}
 DELEGATING = ROUTED["fra1.example.net"]["tunnel_server"]
 
 
@@ -263,11 +268,7 @@ def test_a_server_hears_its_clients_from_no_server_of_its_own() -> None:
     inventory = {
         **INVENTORY,
         "ams1.example.net": {
-            "tunnel_server": {
-                "ipv4": "198.51.100.20",
-                "local_ipv4": "198.51.100.10",
-                "prefix": "2001:db8:2::/64",
-            },
+            "tunnel_server": OTHER_SERVER,
             "tunnel": {
                 **CLIENT,
                 "ipv4": "198.51.100.20",
@@ -307,13 +308,7 @@ def test_a_router_tells_what_is_on_the_link_of_an_address_that_came_alone() -> N
 def test_answers_of_another_tunnel_of_the_clients_take_the_default_route() -> None:
     inventory = {
         **INVENTORY,
-        "ams1.example.net": {
-            "tunnel_server": {
-                "ipv4": "198.51.100.20",
-                "local_ipv4": "198.51.100.10",
-                "prefix": "2001:db8:2::/64",
-            }
-        },
+        "ams1.example.net": {"tunnel_server": OTHER_SERVER},
         "web1.example.net": {
             "tunnel": [
                 CLIENT,

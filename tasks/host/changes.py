@@ -4,7 +4,7 @@ import base64
 import difflib
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import PurePosixPath
 
@@ -61,14 +61,16 @@ class FileChange:
 class Step:
     """One change of the running system: lines to read, with `-` and `+`, and what does it.
 
-    `undo` takes back what the commands made, all of it or some, where one or a later one fails.
-    `reason` is a few words on the last line, where that doesn't speak for itself.
+    `undo` takes all of it back, also where the commands came no further than half way, and where
+    somebody else has taken some of it back. `reason` is a few words on the last line, where that
+    doesn't speak for itself. What `outlasts` a boot isn't undone by one, with the old files back.
     """
 
     shown: tuple[str, ...]
     commands: tuple[str, ...]
     undo: tuple[str, ...] = ()
     reason: str = ""
+    outlasts: bool = False
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -76,6 +78,21 @@ class Step:
         if not self.reason:
             return self.shown
         return (*self.shown[:-1], f"{self.shown[-1]} ({self.reason})")
+
+    def reversed(self) -> "Step":
+        """What takes it back, as a step of its own."""
+        shown: list[str] = []
+        for line in reversed(self.shown):
+            if line.startswith(RUN):
+                shown += (f"{RUN}{command}" for command in self.undo)
+            else:
+                shown.append(f"{_SIGNS.get(line[0], line[0])}{line[1:]}")
+        return Step(tuple(dict.fromkeys(shown)), self.undo, self.commands, outlasts=self.outlasts)
+
+
+RUN = " run: "
+"""How the line begins of a step that says no more than its command."""
+_SIGNS = {"+": "-", "-": "+"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,19 @@ class Changes:
         lines = sum(len(step.shown) for step in (*self.removals, *self.steps))
         files = _count(len(self.files), "file")
         return f"{files}, {_count(lines, 'line')} of the running system"
+
+    def reversed(self) -> "Changes":
+        """What makes a host that has been changed what it was before.
+
+        There are no checks: the files that come back were there.
+        """
+        return replace(
+            self,
+            files=tuple(FileChange(each.path, each.after, each.before) for each in self.files),
+            checks=(),
+            removals=tuple(step.reversed() for step in reversed(self.steps)),
+            steps=tuple(step.reversed() for step in reversed(self.removals)),
+        )
 
     def diff(self) -> str:
         """What changes, for a person: files first, then the running system."""

@@ -21,4 +21,6 @@ for stage, names in enumerate(host.loop(found.broker.stages)):
     if host.name in names and host.name in found.plans:
         operations.converge(name=f"Converge tunnel {who}")
     operations.barrier(name=f"Wait for tunnel {who}")
+if host.name in found.plans:
+    operations.confirm(name="Confirm what was changed")
 verify()

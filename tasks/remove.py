@@ -17,3 +17,5 @@ def remove() -> None:
         if host.name in names and host.name in found.plans:
             operations.converge(name=f"Remove Culvert from {who}")
         operations.barrier(name=f"Wait for {who}")
+    if host.name in found.plans:
+        operations.confirm(name="Confirm what was changed")

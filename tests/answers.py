@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tasks.host import asking
 from tasks.host.state import OWNED, HostState, Line, Link, Route
 
-Kind = Literal["read", "rehearse", "change", "verify"]
+Kind = Literal["read", "rehearse", "change", "extend", "recall", "confirm", "verify"]
 
 
 def kind(script: str) -> Kind:
@@ -19,7 +19,13 @@ def kind(script: str) -> Kind:
     if OWNED in script and "@@ culvert" in script:
         return "read"
     if script.startswith("main()"):
-        return "rehearse" if "@@ rehearsed" in script else "change"
+        if "@@ rehearsed" in script:
+            return "rehearse"
+        if "@@ ended" in script:
+            return "confirm"
+        if "mine()" in script:
+            return "recall" if "\nwent_back\n" in script else "extend"
+        return "change"
     assert "reach()" in script, script
     return "verify"
 
@@ -73,6 +79,10 @@ def of(state: HostState) -> dict[str, str]:
         "programs": "",
         "ping": "ping from iputils 20221126",
         "room": "",
+        "stamp": state.stamp,
+        "holder": "cut off" if state.is_cut_off else state.holder,
+        "report": state.report,
+        "record": state.record,
         "warnings": "",
         "lines": "\n".join(map(_line, state.lines)),
         "end": "",

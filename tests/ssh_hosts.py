@@ -20,7 +20,9 @@ from tests import answers
 from tests.host.test_answer import ANSWER
 
 # When a host does something else than answer: with one of these kinds of scripts, or before.
-At = Literal["banner", "login", "exec", "read", "rehearse", "change", "verify"]
+At = Literal[
+    "banner", "login", "exec", "read", "rehearse", "change", "extend", "recall", "confirm", "verify"
+]
 # What it does: say nothing any more, have its connection end, or fail with a sentence.
 How = Literal["hangs", "breaks", "fails"]
 
@@ -52,7 +54,12 @@ class SshHost:
             said = answers.text(told)
         else:
             checks = "".join(f"@@ check {index} 0 what was seen\n" for index in range(20))
-            said = {"rehearse": "@@ rehearsed: 0\n", "verify": checks}.get(kind, "")
+            said = {
+                "rehearse": "@@ rehearsed: 0\n",
+                "confirm": "@@ ended: confirmed\n",
+                "recall": "undone\n",
+                "verify": checks,
+            }.get(kind, "")
         return kind, 0, said, ""
 
 

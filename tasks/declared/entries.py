@@ -25,8 +25,14 @@ _AnyWritten = TypeVar("_AnyWritten", bound=Written)
 
 # What a host's `firewall` may be.
 OPEN, LEAVE = "open", "leave"
-# How long a run waits for a host: what a person writes, and what of `Limits` it is.
-LIMITS = {"ssh_connect_timeout": "connect", "ssh_command_timeout": "command"}
+# How long a run waits for a host, or a host for it: what a person writes, what of `Limits` it is,
+# and the least that is accepted; 0 where that turns it off.
+LIMITS = {
+    "ssh_connect_timeout": ("connect", 1),
+    "ssh_command_timeout": ("command", 1),
+    "confirm_within": ("confirm", 10),
+}
+_OFF = {"confirm_within": 0}
 
 
 class Entry(NamedTuple):
@@ -107,12 +113,13 @@ class Entries:
 
     def _limits(self, host: str, data: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         # Of every host: a run connects to those for which nothing is declared, too.
-        for key, limit in LIMITS.items():
+        for key, (limit, least) in LIMITS.items():
             written = data.get(key)
-            if is_seconds(written):
+            if is_seconds(written, least) or (is_seconds(written, 0) and written == _OFF.get(key)):
                 yield limit, written
             elif written is not None:
-                accepted = "expected a whole number of seconds from 1 to 3600"
+                accepted = f"expected a whole number of seconds from {least} to 3600"
+                accepted += ", or 0 for never" if key in _OFF else ""
                 self.mistakes.add(host, key, written, accepted)
 
     def _read_tunnel(self, host: str, field: str, data: object) -> None:

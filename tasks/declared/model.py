@@ -14,12 +14,17 @@ GROUPS = "groups"
 
 @dataclass(frozen=True)
 class Limits:
-    """For how many seconds a run waits for a host: for a connection, and for a command's end."""
+    """For how many seconds a run waits for a host, or a host for a run.
+
+    A run waits for a connection, and for a command's end; a host that was changed waits for a word
+    that all is well, unless that is 0.
+    """
 
     # A login may wait for a directory server.
     connect: int = 20
     # A proof takes 20 seconds, measuring paths 4, for all tunnels at once, where nothing is slow.
     command: int = 120
+    confirm: int = 60
 
     @staticmethod
     def of(tunnels: int, written: Mapping[str, int]) -> "Limits":
@@ -268,7 +273,11 @@ class Broker:
     def emptied(self) -> "Broker":
         """The same hosts, each of them to carry nothing."""
         return Broker(
-            (), {host: Node(host, None, None, (), is_cleared=True) for host in self.nodes}
+            (),
+            {
+                host: Node(host, None, None, (), is_cleared=True, limits=node.limits)
+                for host, node in self.nodes.items()
+            },
         )
 
 

@@ -141,9 +141,9 @@ def _integer(low: int, high: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def is_seconds(value: object) -> TypeGuard[int]:
-    """Whether it is a time that a run may wait: at most an hour."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 3600
+def is_seconds(value: object, least: int = 1) -> TypeGuard[int]:
+    """Whether it is a time that somebody may wait: at most an hour."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 3600
 
 
 def _boolean(value: object) -> bool:

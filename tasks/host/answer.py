@@ -10,7 +10,7 @@ from typing import Any
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 
-from tasks.host import asking, iptables_listing, nft_listing, rules, ruleset
+from tasks.host import asking, iptables_listing, nft_listing, rollback, rules, ruleset
 from tasks.host.ruleset import LEGACY, NFT, Ruleset
 from tasks.host.state import (
     MAIN,
@@ -88,6 +88,11 @@ def parse(output: str) -> HostState:
             missing_programs=tuple(sections["programs"].split()),
             ping=sections["ping"].partition("\n")[0],
             room=_room(sections["room"]),
+            stamp=sections["stamp"],
+            holder="" if sections["holder"] == rollback.CUT_OFF else sections["holder"],
+            is_cut_off=sections["holder"] == rollback.CUT_OFF,
+            report=sections["report"],
+            record=sections["record"],
             warnings=tuple(sections["warnings"].splitlines()),
             paths=_paths(sections["paths"]),
             lines=tuple(_lines(sections["lines"])),

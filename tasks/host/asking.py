@@ -7,6 +7,7 @@ from netaddr import IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
 from tasks.declared.written import OUTER_HEADER
+from tasks.host import rollback
 from tasks.host.ruleset import OWN_TABLE
 from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
 
@@ -37,9 +38,14 @@ section uid; id -u
 # containers of a kernel share, but not their network.
 section machine; cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net
 ours() {
-    find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) "$@" \
-        2>/dev/null
+    find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) \
+        @JOURNAL@ "$@" 2>/dev/null
 }
+section stamp; cat @STAMP@ 2>/dev/null
+section holder
+@HOLDING@
+section report; cat @REPORT@ 2>/dev/null
+section record; @RECORD@
 section unreadable; ours ! -readable
 section files
 ours -print0 |
@@ -173,11 +179,14 @@ def script(
     folders: Iterable[str],
     places: Iterable[str],
     measuring: str,
+    *,
+    remembers: bool = False,
 ) -> str:
     """The shell script that reads all of a host that matters to what it is to carry.
 
     `folders` are all those where files of Culvert may lie, `places` those where people set up a
-    tunnel by hand, and `measuring` is what `measuring()` returns, or nothing.
+    tunnel by hand, and `measuring` is what `measuring()` returns, or nothing. Where it `remembers`,
+    it tells of the last confirmed run, too.
     """
     asked = (f"section '{ANSWER}{question.name}'\n{question.script}" for question in questions)
     return (
@@ -192,6 +201,11 @@ def script(
         .replace("@OWNED@", OWNED)
         .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
+        .replace("@JOURNAL@", " ".join(f"! -path '{each}'" for each in rollback.JOURNAL))
+        .replace("@HOLDING@", rollback.HOLDING)
+        .replace("@STAMP@", rollback.STAMP)
+        .replace("@REPORT@", rollback.REPORT)
+        .replace("@RECORD@", f"cat {rollback.RECORD} 2>/dev/null" if remembers else "")
         .replace("@LIMIT@", str(_RULESET_LIMIT))
         .replace("@OWN_TABLE@", " ".join(OWN_TABLE))
         .replace("@MEASURING@", measuring)

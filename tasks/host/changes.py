@@ -2,12 +2,17 @@
 
 import base64
 import difflib
+import json
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import PurePosixPath
 
+from pydantic import TypeAdapter
+
+from tasks.host import rollback
+from tasks.host.rollback import UNGUARDED, Guard
 from tasks.host.state import FOLDER, OWNED, WARNINGS, File, HostState, sysctl_key
 
 
@@ -102,7 +107,8 @@ class Changes:
     New files are staged, `checks` look at them, `removals` run while the old files are still
     there, the staged files take their places, then come `steps`. Where something fails, what was
     made so far is taken back. `folders` are all those where a run that was killed may have left
-    something, `own_folders` patterns of those that go with the last file in them.
+    something, `own_folders` patterns of those that go with the last file in them. What is
+    `from_nothing` finds nothing of Culvert's on the host, and what is `to_nothing` leaves nothing.
     """
 
     host: str
@@ -112,6 +118,8 @@ class Changes:
     checks: tuple[str, ...] = ()
     removals: tuple[Step, ...] = ()
     steps: tuple[Step, ...] = ()
+    from_nothing: bool = False
+    to_nothing: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.files or self.removals or self.steps)
@@ -134,6 +142,8 @@ class Changes:
             checks=(),
             removals=tuple(step.reversed() for step in reversed(self.steps)),
             steps=tuple(step.reversed() for step in reversed(self.removals)),
+            from_nothing=self.to_nothing,
+            to_nothing=self.from_nothing,
         )
 
     def diff(self) -> str:
@@ -145,31 +155,68 @@ class Changes:
             text += "".join(f"{line}\n" for line in lines)
         return text
 
-    def script(self) -> str:
+    def script(self, guard: Guard = UNGUARDED) -> str:
         """A POSIX shell script, for root, that makes the changes and stops at the first failure.
 
-        Up to the first removal or rename a failure leaves the host as it was; after it, as it was
-        but for tunnels that had to go, and changes in place, which the next run finds.
+        Up to the first removal or rename a failure leaves the host as it was; after it, what was
+        changed is taken back: there and then, by what waits beside it, or at the next boot.
         """
         written = [change for change in self.files if change.after]
-        kept = " ".join(change.kept for change in self.files if change.before)
         actions = [*self.removals, *map(_put, self.files), *self.steps]
         return "\n".join(
             [
-                _PROLOGUE,
+                _HEAD,
+                _TOOLS,
+                _FINISH,
+                *rollback.taking(guard),
                 _sweep(self.folders),
                 f'staged="{" ".join(change.staged for change in written)}"',
-                f"kept={shlex.quote(kept)}",
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
+                *rollback.arming(guard, self.way_back(), self.record()),
                 *(line for n, action in enumerate(actions, 1) for line in _act(n, action)),
-                # All is done: nothing is taken back any more.
-                "begun=0",
-                "rm -f $kept",
+                f"sync {' '.join(_folders(self.files))}",
                 *_tidy(self.files, self.own_folders),
+                "step='having the change stay'",
+                *(_AWAITING if guard.within else self.staying()),
                 _EPILOGUE,
             ]
         )
+
+    def staying(self) -> Iterable[str]:
+        """Lines that confirm what was changed."""
+        kept = [change.kept for change in self.files if change.before]
+        return rollback.disarming(kept, forgets=self.to_nothing)
+
+    def way_back(self) -> str:
+        """The script that takes back as much of it as had begun, kept on the host meanwhile.
+
+        Its arguments are `now`, or `boot` where the machine has started anew since and its network
+        is still to come up; and why. What can't be taken back is told in its report.
+        """
+        actions = [*self.removals, *map(_put, self.files), *self.steps]
+        back = [*enumerate(actions, 1)][::-1]
+        leftovers = [each for c in self.files for each in (c.kept, c.staged.removeprefix("$root"))]
+        return "\n".join(
+            [
+                _HEAD.replace("set -eu", "set -u"),
+                _TOOLS,
+                rollback.BACK.replace("@BEGUN@", str(len(actions))),
+                *(line for number, action in back for line in _undo(number, action)),
+                f"rm -f {' '.join(leftovers)}",
+                'for folder in $(cat "$undoing/made"); do rmdir "$folder" 2>/dev/null; done',
+                *_tidy(self.reversed().files, self.own_folders),
+                f"sync {' '.join(_folders(self.files))} 2>/dev/null",
+                rollback.BACK_AGAIN,
+                "}",
+                'main "$@" </dev/null',
+                "",
+            ]
+        )
+
+    def record(self) -> str:
+        """As JSON, which `recorded` reads."""
+        return json.dumps(asdict(self))
 
     def rehearsal(self) -> str:
         """A script that has the checks look at the new files in a folder of its own in /run.
@@ -179,7 +226,9 @@ class Changes:
         written = [change for change in self.files if change.after]
         return "\n".join(
             [
-                _PROLOGUE,
+                _HEAD,
+                _TOOLS,
+                _FINISH,
                 'root="$scratch/root"',
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
@@ -208,43 +257,46 @@ def _count(number: int, noun: str) -> str:
 # no command in it reads the rest of the script from standard input.
 # Names of folders and files of Culvert hold nothing that means something to a shell, so $staged may
 # be split at spaces; what is called like one of them, and holds any, has its host refused.
-_PROLOGUE = r"""main() {
+_HEAD = r"""main() {
 set -eu
 umask 022
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-step=start staged= kept= made= scratch= root= begun=0
-finish() {
-    status=$?
-    set +e
-    trap '' HUP INT TERM
-    if [ "$status" -ne 0 ]; then
-        [ "$begun" -eq 0 ] || undone="; what it made is taken back"
-        while [ "$begun" -gt 0 ]; do
-            undo "$begun" >/dev/null 2>&1
-            begun=$((begun - 1))
-        done
-    fi
-    rm -rf $staged $kept $scratch
-    if [ "$status" -ne 0 ]; then
-        for folder in $made; do rmdir "$folder" 2>/dev/null; done
-        echo "Culvert stopped at: $step${undone-}" >&2
-    fi
-    exit "$status"
-}
-undo() { "undo_$1"; }
-trap finish EXIT
-trap 'exit 129' HUP INT TERM
-scratch=$(mktemp -d /run/culvert.XXXXXX)
+made= root=
+scratch=$(mktemp -d /run/culvert.XXXXXX)"""
 # Hooks of the host's own speak in how it ends, too: what the kernel then has is what counts.
-lenient() {
+_TOOLS = r"""lenient() {
     said=$("$@" 2>&1) || echo "$* ended with status $?:" $said >>@WARNINGS@
 }
 folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
-sysctl() { echo "$2" >"/proc/sys/$1"; }"""
-_PROLOGUE = _PROLOGUE.replace("@WARNINGS@", WARNINGS)
-_EPILOGUE = """}
+sysctl() { echo "$2" >"/proc/sys/$1"; }""".replace("@WARNINGS@", WARNINGS)
+_FINISH = r"""step=start staged= held= begun=0
+finish() {
+    status=$?
+    set +e
+    trap '' HUP INT TERM
+    if [ "$begun" -gt 0 ]; then
+        # Unless what waits beside it is at it already.
+        if mv -T "$pending" "$undoing" 2>/dev/null; then
+            sh "$undoing/undo" now "it stopped at: $step"
+        fi
+        undone="; what it made is taken back" held=
+    fi
+    rm -rf $staged $scratch
+    if [ "$status" -ne 0 ]; then
+        for folder in $made; do rmdir "$folder" 2>/dev/null; done
+        echo "Culvert stopped at: $step${undone-}" >&2
+    fi
+    [ -z "$held" ] || release
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 129' HUP INT TERM"""
+# All is done: nothing is taken back from here on, unless nobody says that it is well.
+_AWAITING = ('put "$hold/deadline" "$(($(uptime) + within))"', "held=")
+_EPILOGUE = """begun=0
+}
 main </dev/null
 """
 _ENDED = "@@ rehearsed: "
@@ -292,12 +344,33 @@ def _put(change: FileChange) -> Step:
     commands, undo = [], [f"rm -f {change.path}"]
     if change.before:
         commands.append(f"ln -f {change.path} {change.kept}")
-        undo = [f"[ ! -e {change.kept} ] || mv -f {change.kept} {change.path}"]
+        # Without room on the disk, too; else from what was kept beside it.
+        undo = [
+            f"mv -f {change.kept} {change.path} 2>/dev/null || "
+            f"{{\n{_written(change.before, change.path)}\n}}"
+        ]
     if change.after:
         commands.append(f"mv -f {change.staged} {change.path}")
     else:
         commands.append(f"rm -f {change.path}")
-    return Step((), tuple(commands), tuple(undo))
+    return Step((), tuple(commands), tuple(undo), outlasts=True)
+
+
+def _written(file: File, path: str) -> str:
+    """Writes a file as a whole, unless it is there as it should be."""
+    name = PurePosixPath(path)
+    waiting = name.with_name(f".{name.name}.new")
+    content = base64.b64encode(file.text.encode()).decode()
+    return "\n".join(
+        [
+            f"content={content}",
+            f'[ "$(base64 <{path} 2>/dev/null | tr -d \'\\n\')" = "$content" ] || {{',
+            f"folder {name.parent} &&",
+            f"(umask 077; echo $content | base64 -d >{waiting}) &&",
+            f"chmod {file.mode:04o} {waiting} && sync {waiting} && mv -f {waiting} {path}",
+            "}",
+        ]
+    )
 
 
 def _tidy(changes: Iterable[FileChange], own_folders: Iterable[str]) -> Iterable[str]:
@@ -305,19 +378,39 @@ def _tidy(changes: Iterable[FileChange], own_folders: Iterable[str]) -> Iterable
     left = dict.fromkeys(PurePosixPath(each.path).parent for each in changes if not each.after)
     for folder in left:
         if any(folder.match(pattern) for pattern in own_folders):
-            yield f"rmdir --ignore-fail-on-non-empty {folder}"
+            # All is done by then: that one stays is no reason to take anything back.
+            yield f"rmdir --ignore-fail-on-non-empty {folder} || true"
+
+
+def _folders(files: Iterable[FileChange]) -> list[str]:
+    return sorted({str(PurePosixPath(each.path).parent) for each in files})
 
 
 def _act(number: int, action: Step) -> Iterable[str]:
-    """One change, and before it what would take it back."""
-    yield f"undo_{number}() {{"
-    yield from action.undo
-    yield ":; }"
-    yield f"begun={number}"
+    """One change; how far it is stands where what takes it back looks."""
+    yield f'begun={number}; echo {number} >"$hold/begun"'
     yield from _run(action.commands)
+
+
+def _undo(number: int, action: Step) -> Iterable[str]:
+    """Takes one change back, if it had begun, whatever becomes of each command."""
+    if not action.undo:
+        return
+    yield f"if has_begun {number} {'always' if action.outlasts else 'now'}; then"
+    for command in action.undo:
+        yield f"{{\n{command}\n}} 2>/dev/null || trouble {shlex.quote(command)}"
+    yield "fi"
 
 
 def _run(commands: Iterable[str]) -> Iterable[str]:
     for command in commands:
         yield f"step={shlex.quote(command)}"
         yield command
+
+
+_CHANGES = TypeAdapter(Changes)
+
+
+def recorded(record: str) -> Changes:
+    """What `Changes.record` wrote. Raises ValueError."""
+    return _CHANGES.validate_json(record)

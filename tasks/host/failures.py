@@ -28,7 +28,9 @@ _KNOWN = {
 
 
 # Sentences of this page's own, and of a run's script, that need no heading.
-_OWN = (UNANSWERED, NO_SESSION, NO_END, "the connection broke", "Culvert stopped at: ")
+_STOPPED = "Culvert stopped at: "
+_TAKEN_BACK = "; what it made is taken back"
+_OWN = (UNANSWERED, NO_SESSION, NO_END, "the connection broke", _STOPPED)
 
 
 class Phase(Enum):
@@ -53,6 +55,16 @@ def no_end(seconds: int) -> str:
 
 def broken(error: Exception) -> str:
     return f"the connection broke: {error}"
+
+
+def has_stopped(sentence: str) -> bool:
+    """Whether it is that of a run's script that has ended there."""
+    return sentence.startswith(_STOPPED)
+
+
+def is_taken_back(sentence: str) -> bool:
+    """Whether that script has put the host back."""
+    return has_stopped(sentence) and sentence.endswith(_TAKEN_BACK)
 
 
 def reason(said: Sequence[str]) -> str:

@@ -187,6 +187,16 @@ class HostState:
     ping: str = ""
     # Of each folder where files of Culvert may lie: whether root may write, and KiB that are free.
     room: Mapping[str, Room] = field(default_factory=dict)
+    # Which run was the last one that changed it, or was undone there, since it was started.
+    stamp: str = ""
+    # Who is changing it now: a sentence, or nothing.
+    holder: str = ""
+    # Whether a run that nobody watches any more is still to be taken back.
+    is_cut_off: bool = False
+    # What it wrote down of a run that was undone.
+    report: str = ""
+    # What the last confirmed run changed, where that was asked.
+    record: str = ""
     # What others' hooks had to say of the last run.
     warnings: tuple[str, ...] = ()
     # Lines of other people's files that may speak of one of the host's tunnels.

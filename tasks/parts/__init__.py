@@ -53,10 +53,11 @@ _QUESTIONS = _once(part.QUESTIONS for part in PARTS)
 _PLACES = _once([*(manager.places for manager in MANAGERS), PLACES])
 
 
-def script(node: Node, *, measures: bool = False) -> str:
+def script(node: Node, *, measures: bool = False, remembers: bool = False) -> str:
     """The shell script that reads a host that is to carry the node, and asks every manager.
 
-    It also `measures` the paths to the other ends, which takes seconds where they are narrow.
+    It also `measures` the paths to the other ends, which takes seconds where they are narrow, or
+    `remembers` the last confirmed run.
     """
     measuring = asking.measuring(node, fitted.FILE) if measures else ""
-    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES, measuring)
+    return asking.script(node, _QUESTIONS, FOLDERS, _PLACES, measuring, remembers=remembers)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tasks.host import failures
+
 # What a line has room for beside a host's name and a word.
 WHY_MAX = 100
 
@@ -16,6 +18,8 @@ class Word(StrEnum):
     WOULD = "would change"
     REFUSED = "refused"
     FAILED = "failed"
+    UNDONE = "undone"
+    UNCONFIRMED = "not confirmed yet"
     UNREACHABLE = "unreachable"
     LEFT = "left alone"
 
@@ -26,12 +30,14 @@ class Course:
 
     `changes` is what it had to change, in a few words, and None where it made no plan. That was
     begun where it `is_applied`, and seen to be as declared where it `is_changed`. `is_proven` is
-    None where nothing was to be proven.
+    None where nothing was to be proven. `undone` and `unconfirmed` say why it went back, or will.
     """
 
     unreachable: str = ""
     refused: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    undone: str = ""
+    unconfirmed: str = ""
     left: str = ""
     changes: str | None = None
     is_applied: bool = False
@@ -41,12 +47,8 @@ class Course:
 
 def outcome(course: Course, applies: bool, only_proves: bool = False) -> tuple[Word, str]:
     """The word for a host, and why; `applies` where the run has begun to change hosts."""
-    if course.unreachable:
-        return Word.UNREACHABLE, short(course.unreachable)
-    if course.refused:
-        return Word.REFUSED, _first(course.refused)
-    if course.failed:
-        return Word.FAILED, _first(course.failed)
+    if stopped := _stopped(course):
+        return stopped
     if course.left:
         return Word.LEFT, short(course.left.removeprefix(f"{Word.LEFT}, because "))
     if course.changes is None:
@@ -64,6 +66,22 @@ def outcome(course: Course, applies: bool, only_proves: bool = False) -> tuple[W
     if applies:
         return Word.LEFT, "the run ended before its turn"
     return Word.WOULD, course.changes
+
+
+def _stopped(course: Course) -> tuple[Word, str] | None:
+    """What ended the run for a host, if anything did."""
+    if course.unreachable:
+        return Word.UNREACHABLE, short(course.unreachable)
+    if course.refused:
+        return Word.REFUSED, _first(course.refused)
+    if course.undone:
+        return Word.UNDONE, short(course.undone)
+    if course.unconfirmed:
+        return Word.UNCONFIRMED, f"it goes back by itself: {short(course.unconfirmed)}"
+    if course.failed:
+        is_undone = failures.is_taken_back(course.failed[0])
+        return Word.UNDONE if is_undone else Word.FAILED, _first(course.failed)
+    return None
 
 
 def table(rows: Mapping[str, tuple[Word, str]]) -> list[str]:

@@ -3,7 +3,7 @@
 The plan is the one source of both the diff that a dry run prints and the script that a run applies.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.declared.model import Node
@@ -80,7 +80,8 @@ def _stop(sentences: Iterable[str]) -> None:
 
 def _changes(site: Site, state: HostState) -> Changes:
     """All that the parts want: each is stopped after those that stand on it, and made before."""
-    files = _file_changes(state, site)
+    wanted = _wanted_files(state, site)
+    files = _file_changes(state, wanted)
     changed = [change.path for change in files]
     staged = {change.path: change.staged for change in files if change.after is not None}
     return Changes(
@@ -93,13 +94,19 @@ def _changes(site: Site, state: HostState) -> Changes:
             step for part in reversed(PARTS) for step in part.stopping(site, state, changed)
         ),
         steps=tuple(step for part in PARTS for step in part.starting(site, state, changed)),
+        from_nothing=not state.files,
+        to_nothing=not wanted,
     )
 
 
-def _file_changes(state: HostState, site: Site) -> tuple[FileChange, ...]:
+def _wanted_files(state: HostState, site: Site) -> dict[str, File]:
     wanted: dict[str, File] = {}
     for part in PARTS:
         wanted |= part.files(site, state)
+    return wanted
+
+
+def _file_changes(state: HostState, wanted: Mapping[str, File]) -> tuple[FileChange, ...]:
     return tuple(
         FileChange(path, state.files.get(path), wanted.get(path))
         for path in sorted({*state.files, *wanted})

@@ -17,7 +17,7 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
 from tasks.declared import numbering
-from tasks.running import connection, deadlines, report, terminal
+from tasks.running import confirming, connection, deadlines, report, terminal
 from tasks.running.asked import ADDRESSES, refusals
 from tasks.running.inventory import declared
 
@@ -119,10 +119,11 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
     """A way to disconnect that tells what became of the hosts, and waits for none of them."""
 
     def end(state: State) -> None:
-        report.show(state)
         is_interrupted = len(state.pool) > 0
-        # Disconnecting takes places in the same pool.
+        # Settling and disconnecting take places in the same pool.
         state.pool.kill()
+        confirming.settle(state)
+        report.show(state)
         disconnect_all(state)
         if is_interrupted:
             # What still reads at the end of the program has a traceback there.

@@ -30,7 +30,11 @@ class UnansweredError(TimeoutError):
 
 def hold(host: Host, limits: Limits) -> None:
     """Have whatever is asked of a host end within its limits, and fail that host alone."""
-    connector = host.connector
+    hold_connector(host.connector, limits)
+
+
+def hold_connector(connector: BaseConnector, limits: Limits) -> None:
+    """The same, of what is asked by one of its connections."""
     if isinstance(connector, SSHConnector):
         later = limits.connect + _LATER
         timeouts = dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), later)

@@ -12,6 +12,8 @@ from tasks.declared.model import Node
 from tasks.host import answer, failures
 from tasks.host.changes import refusals
 from tasks.host.state import HostState
+from tasks.planning import confirming
+from tasks.planning.confirming import Probes
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan
 from tasks.running import connection
@@ -36,21 +38,25 @@ def run(host: Host, script: str) -> str:
     return "\n".join(output.stdout_lines)
 
 
-def read(host: Host, node: Node, *, measures: bool = False) -> HostState:
+def read(host: Host, node: Node, *, measures: bool = False, remembers: bool = False) -> HostState:
     """The state of a host that is to carry the node, and where it `measures`, of its paths.
 
-    Raises FactError and UnreadableStateError.
+    Where it `remembers`, also what the last confirmed run changed. Raises FactError and
+    UnreadableStateError.
     """
-    return answer.parse(run(host, parts.script(node, measures=measures)))
+    return answer.parse(run(host, parts.script(node, measures=measures, remembers=remembers)))
 
 
-def rehearse(host: Host, found: Plan) -> None:
+def rehearse(host: Host, found: Plan, probes: Probes) -> frozenset[str]:
     """Have the host's manager look at the files as they would be, in a folder of their own.
 
-    Raises ObstacleError where it can't read them, and FactError.
+    What works on the host as it is, of what was tried. Raises ObstacleError where the manager can't
+    read the files, and FactError.
     """
-    if found.changes.checks and (refused := refusals(run(host, found.changes.rehearsal()))):
+    said = run(host, confirming.looking(probes) + found.changes.rehearsal())
+    if refused := refusals(confirming.said_beside(said)):
         raise ObstacleError(refused)
+    return confirming.works(said)
 
 
 def _connector_arguments(host: Host, script: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tasks.host.state import UnreadableStateError
 from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import plan
-from tasks.running import facts, proofs
+from tasks.running import confirming, facts, proofs
 from tasks.running.survey import orphaned_by, say_absent, say_all, survey
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -30,9 +30,12 @@ def converge() -> Commands:
     if lost := _lost(end.peer_host for end in node.upstreams):
         yield FunctionCommand(_leave, (orphaned_by(lost),), {})
         return
+    guard = confirming.guard(host)
     if state.current_stage == StateStage.Execute:
         survey().applied.add(host.name)
-    yield StringCommand("sh", "-s", _stdin=found.changes.script())
+        if guard.within:
+            survey().waiting[host.name] = guard
+    yield StringCommand("sh", "-s", _stdin=found.changes.script(guard))
     try:
         state_after = facts.read(host, node)
         say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
@@ -42,6 +45,7 @@ def converge() -> Commands:
     except (UnreadableStateError, PyinfraError) as error:
         yield _failure([str(error)])
     else:
+        confirming.wait(host)
         survey().after[host.name] = after
         if after.changes:
             yield _failure(
@@ -57,6 +61,18 @@ def barrier() -> Commands:
     """Hold every host until all have come this far."""
     host.noop("here")
     yield from ()
+
+
+@operation()
+def confirm() -> Commands:
+    """Have the change of a host stay where all that worked before still does, else go back."""
+    if state.current_stage != StateStage.Execute or host.name not in survey().applied:
+        return
+    confirming.judge()
+    if why := survey().undone.get(host.name):
+        yield _failure([f"undone: {why}"])
+    elif why := survey().unconfirmed.get(host.name):
+        yield _failure([f"not confirmed, so the host goes back by itself: {why}"])
 
 
 @operation()

@@ -1,7 +1,6 @@
 """pyinfra: the table at the end of a run, however that ends."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 import click
@@ -10,10 +9,9 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State, StateStage
 
-from tasks.host import failures
 from tasks.planning import outcomes
 from tasks.planning.outcomes import Course, Word
-from tasks.running import survey, terminal
+from tasks.running import confirming, survey, terminal
 from tasks.running.survey import Survey
 
 _unreachable: WeakKeyDictionary[State, dict[str, str]] = WeakKeyDictionary()
@@ -57,18 +55,12 @@ def _course(state: State, host: Host, found: Survey | None) -> Course:
     is_declared = plan is not None and plan.site.node.is_declared
     return Course(
         refused=found.refusals.get(name, ()),
-        failed=found.failures.get(name) or (() if left else tuple(_said(state, host))),
+        failed=found.failures.get(name) or (() if left else tuple(confirming.said(host))),
+        undone=found.undone.get(name, ""),
+        unconfirmed=found.unconfirmed.get(name, ""),
         left=left,
         changes=None if plan is None else plan.changes.summary if plan.changes else "",
         is_applied=name in found.applied,
         is_changed=after is not None and not after.changes,
         is_proven=name in found.proven if is_declared else None,
     )
-
-
-def _said(state: State, host: Host) -> Iterator[str]:
-    """Why a command of an operation failed, which pyinfra has shown."""
-    for data in state.ops[host].values():
-        meta = data.operation_meta
-        if meta.is_complete() and meta.did_error():
-            yield failures.reason(meta.stderr_lines)

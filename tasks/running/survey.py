@@ -18,8 +18,10 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 
 from tasks.declared.model import Broker, Node
+from tasks.host.rollback import Guard
 from tasks.host.state import HostState, UnreadableStateError
-from tasks.planning import machines
+from tasks.planning import confirming, machines
+from tasks.planning.confirming import Probes
 from tasks.planning.fitting import fit
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
@@ -35,6 +37,10 @@ class Survey:
     `refusals`, `failures` and `orphans` fail their hosts; what `judgement` and `unread` say of
     others doesn't. `applied` are those that the run has begun to change, `after` has what would be
     left to do there, as it was read then, and `proven` are those that passed their proof.
+
+    `probes` are what is tried on a host that changes, before and after, and `worked` what did
+    before. Those `waiting` for a word that all is well were `heard` of at a time of the monotonic
+    clock; in the end they are `confirmed`, `undone` or `unconfirmed`, these two with a reason.
     """
 
     broker: Broker
@@ -50,6 +56,14 @@ class Survey:
     orphans: dict[str, str] = field(default_factory=dict)
     judgement: Judgement = field(default_factory=Judgement)
     unread: dict[str, str] = field(default_factory=dict)
+    states: dict[str, HostState] = field(default_factory=dict)
+    probes: dict[str, tuple[Probes, Probes]] = field(default_factory=dict)
+    worked: dict[str, frozenset[str]] = field(default_factory=dict)
+    waiting: dict[str, Guard] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)
+    confirmed: set[str] = field(default_factory=set)
+    undone: dict[str, str] = field(default_factory=dict)
+    unconfirmed: dict[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> Mapping[str, str]:
@@ -80,8 +94,8 @@ def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey
         if state not in _surveys:
             found = Survey(wanted or declared(state.inventory), only_proves=only_proves)
             _surveys[state] = found
-            states = _look_at_all(found, state, measures=not only_proves)
-            _plan_all(found, states, only_to_prove=only_proves)
+            found.states = _look_at_all(found, state, measures=not only_proves)
+            _plan_all(found, found.states, only_to_prove=only_proves)
             if not only_proves:
                 _rehearse_all(found, state)
             _leave_orphans(found, state)
@@ -124,6 +138,9 @@ def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: 
     found.refusals.update({name: (sentence,) for name, sentence in judged.mistaken.items()})
     fitting = fit(found.broker.nodes, states, only_to_prove=only_to_prove)
     for name in states.keys() - judged.mistaken.keys() - judged.unasked.keys() - judged.idle.keys():
+        if states[name].holder and not only_to_prove:
+            found.refusals[name] = (states[name].holder,)
+            continue
         try:
             planned = plan(fitting.nodes[name], states[name], only_to_prove=only_to_prove)
             obstacles: tuple[str, ...] = ()
@@ -140,15 +157,22 @@ def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: 
 
 
 def _rehearse_all(found: Survey, state: State) -> None:
+    nodes = declared(state.inventory).nodes
+
     def rehearse(host: Host) -> None:
+        name = host.name
+        node, host_state = nodes[name], found.states[name]
+        after = confirming.after(node, host_state, found.plans[name].site.node)
+        found.probes[name] = confirming.before(node, host_state), after
         try:
-            facts.rehearse(host, found.plans[host.name])
+            found.worked[name] = facts.rehearse(host, found.plans[name], found.probes[name][0])
         except ObstacleError as error:
             found.refusals[host.name] = error.sentences
         except PyinfraError as error:
             found.failures[host.name] = (str(error),)
 
-    on_each([host for host in state.inventory if host.name in found.plans], rehearse, state)
+    changing = {name for name, plan in found.plans.items() if plan.changes}
+    on_each([host for host in state.inventory if host.name in changing], rehearse, state)
 
 
 def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
@@ -185,6 +209,9 @@ def orphaned_by(server: str) -> str:
 def _report(found: Survey, state: State) -> None:
     stopped = found.stopped
     for host in state.inventory:
+        if host.name in found.states and (report := found.states[host.name].report):
+            say(host, report, "red")
+    for host in state.inventory:
         if host.name in stopped:
             say_all(host, stopped[host.name], "red")
         elif host.name in found.judgement.unasked:
@@ -208,6 +235,8 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     if not found.site.node.is_declared:
         say(host, "CULVERT IS TAKEN OFF THIS HOST, with every tunnel of it", color="red")
     say(host, f"to change: {found.changes.summary} ({found.grounds})", color="yellow")
+    if not found.site.node.limits.confirm:
+        say(host, "nothing is undone by itself: `confirm_within` is 0", "yellow")
     if with_diff:
         # Standard output is pyinfra's alone where it prints JSON there.
         click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)

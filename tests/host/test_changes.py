@@ -1,6 +1,5 @@
 """What the script of a run does where something fails on the way, in a folder instead of a host."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +7,19 @@ import pytest
 
 from tasks.host.changes import Changes, FileChange, Step, refusals
 from tasks.host.state import WARNINGS, File
+from tests.host.boxed import Box
 
 NAMES = ("60-culvert-new", "60-culvert-edited", "60-culvert-gone")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    found = tmp_path / "etc"
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
+    return Box(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(box: Box) -> Path:
+    found = box.root / "etc/network"
     found.mkdir()
     (found / "60-culvert-edited").write_text("old")
     (found / "60-culvert-gone").write_text("old")
@@ -36,31 +41,30 @@ def changes(folder: Path, *steps: Step, checks: tuple[str, ...] = ()) -> Changes
     )
 
 
-def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """With another folder for /run, to which only root may write."""
-    here = script.replace("/run/culvert", f"{folder.parent}/culvert")
-    return subprocess.run(["sh", "-s"], input=here, capture_output=True, text=True, check=False)
+def left(box: Box) -> list[str]:
+    """What a script has left beside the files that it is for."""
+    return [path for path in box.tree() if not path.startswith("etc/network/")]
 
 
 def texts(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def test_files_take_their_places_and_leave_nothing_beside_them(folder: Path) -> None:
-    done = run(changes(folder, Step((), ("true",), ("touch undone",))).script(), folder)
+def test_files_take_their_places_and_leave_nothing_beside_them(box: Box, folder: Path) -> None:
+    done = box.run(changes(folder, Step((), ("true",), ("touch undone",))).script())
     assert done.returncode == 0, done.stderr
     assert texts(folder) == {"60-culvert-new": "new", "60-culvert-edited": "new"}
-    assert [path.name for path in folder.parent.iterdir()] == ["etc"]
+    assert left(box) == [f"var/lib/culvert/confirmed/{name}" for name in ("holder", "record")]
 
 
-def test_what_was_made_is_taken_back_where_a_later_step_fails(folder: Path) -> None:
+def test_what_was_made_is_taken_back_where_a_later_step_fails(box: Box, folder: Path) -> None:
     log = folder.parent / "log"
     steps = [
         Step((), (f"echo make-{n} >>{log}",), (f"echo unmake-{n} >>{log}; false",)) for n in (1, 2)
     ]
     half = Step((), (f"echo half >>{log}", "false", "touch never"), (f"echo unhalf >>{log}",))
     never = Step((), (f"echo never >>{log}",), (f"echo never >>{log}",))
-    done = run(changes(folder, *steps, half, never).script(), folder)
+    done = box.run(changes(folder, *steps, half, never).script())
     assert done.returncode == 1
     assert done.stderr == "Culvert stopped at: false; what it made is taken back\n"
     # Also of the step that failed, and though one of them can't be taken back.
@@ -69,45 +73,49 @@ def test_what_was_made_is_taken_back_where_a_later_step_fails(folder: Path) -> N
     assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
 
 
-def test_a_folder_that_cannot_be_tidied_takes_nothing_back_of_what_is_done(folder: Path) -> None:
+def test_a_folder_that_cannot_be_tidied_takes_nothing_back_of_what_is_done(
+    box: Box, folder: Path
+) -> None:
     done_but_for_that = replace(changes(folder), own_folders=("etc",))
     script = done_but_for_that.script().replace("rmdir --ignore-fail-on-non-empty", "false")
-    assert run(script, folder).returncode == 1
+    assert box.run(script).returncode == 0
     assert texts(folder) == {"60-culvert-new": "new", "60-culvert-edited": "new"}
 
 
-def test_a_check_that_fails_changes_nothing_and_takes_nothing_back(folder: Path) -> None:
-    done = run(changes(folder, checks=("echo no; false",)).script(), folder)
+def test_a_check_that_fails_changes_nothing_and_takes_nothing_back(box: Box, folder: Path) -> None:
+    done = box.run(changes(folder, checks=("echo no; false",)).script())
     assert done.returncode == 1
     assert done.stderr == "Culvert stopped at: echo no; false\n"
     assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
 
 
-def test_a_rehearsal_shows_the_new_files_to_the_checks_and_writes_elsewhere(folder: Path) -> None:
+def test_a_rehearsal_shows_the_new_files_to_the_checks_and_writes_elsewhere(
+    box: Box, folder: Path
+) -> None:
     staged = changes(folder).files[0].staged
     found = changes(folder, checks=(f"grep -x new {staged}",))
-    done = run(found.rehearsal(), folder)
+    done = box.run(found.rehearsal())
     assert refusals(done.stdout) == ()
     assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
-    assert [path.name for path in folder.parent.iterdir()] == ["etc"]
+    assert left(box) == []
 
 
-def test_a_rehearsal_tells_what_the_checks_say(folder: Path) -> None:
+def test_a_rehearsal_tells_what_the_checks_say(box: Box, folder: Path) -> None:
     found = changes(folder, checks=("true", "echo 'line 3: no such key' >&2; false"))
-    heading, said, stopped = refusals(run(found.rehearsal(), folder).stdout)
+    heading, said, stopped = refusals(box.run(found.rehearsal()).stdout)
     assert heading.startswith("the files as they would be were tried")
     assert said == "    line 3: no such key"
     assert stopped == "    Culvert stopped at: echo 'line 3: no such key' >&2; false"
-    assert [path.name for path in folder.parent.iterdir()] == ["etc"]
+    assert left(box) == []
 
 
 def test_an_answer_that_is_cut_off_is_a_refusal() -> None:
     assert refusals("")
 
 
-def test_hooks_that_fail_are_written_down_and_stop_nothing(folder: Path) -> None:
+def test_hooks_that_fail_are_written_down_and_stop_nothing(box: Box, folder: Path) -> None:
     hook = "lenient sh -c 'echo run-parts: mine exited with 1; exit 1'"
-    done = run(changes(folder, Step((), (hook,))).script(), folder)
+    done = box.run(changes(folder, Step((), (hook,))).script())
     assert done.returncode == 0, done.stderr
-    written = (folder.parent / Path(WARNINGS).name).read_text()
+    written = (box.root / WARNINGS[1:]).read_text()
     assert written.endswith(" ended with status 1: run-parts: mine exited with 1\n")

@@ -5,7 +5,8 @@ The hosts of `tests.samples` answer as `manager role` in their data `sample` say
 nothing. With `waits_for_other` its proof ends when that of another host has begun, as one of TCP
 does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one.
 What the data has under `boots_with` is a sysctl that a file of the host's sets at boot; under
-`says`, what a script prints that changes it or proves something.
+`says`, what a script prints that changes it or proves something, and under `ends`, one that asks
+whether all still works.
 """
 
 import json
@@ -47,6 +48,9 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     elif kind == "change":
         lines = [self.host.data.get("says", "it broke")]
         changed.add(self.host.name)
+    elif kind in {"extend", "recall", "confirm"}:
+        ended = {"extend": "", "recall": "undone", "confirm": "@@ ended: confirmed"}[kind]
+        lines = [self.host.data.get("ends", ended)]
     else:
         failing = self.host.data.get("fails_check")
         seen = self.host.data.get("says", "what was seen")

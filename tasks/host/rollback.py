@@ -1,0 +1,208 @@
+"""Pure: what a host keeps to itself of a run: who is at work, and how to go back by itself.
+
+Before its first change a run leaves on the host, whole and synced, the script that takes it back
+(`PENDING`), has a process wait there for a word that all is well, and a unit that runs it early at
+the next boot. Whoever first renames the folder has it: who confirms, or who goes back. While that
+lasts, a folder in /run (`HOLD`) says who is at work, and until when.
+"""
+
+import base64
+import gzip
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.host.state import FOLDER, OWNED
+
+STORE = f"/var/lib/{FOLDER}"
+PENDING = f"{STORE}/pending"
+"""What puts the host back to before a run that isn't confirmed yet."""
+UNDOING = f"{STORE}/undoing"
+"""The same, once it is at it."""
+CONFIRMED = f"{STORE}/confirmed"
+"""What the last confirmed run changed, and how to take it back."""
+REPORT = f"{STORE}/report"
+"""What became of a run that was undone."""
+HOLD = "/run/culvert-hold"
+STAMP = "/run/culvert-stamp"
+"""Another one with each run that changes the host, and each that is undone."""
+
+BOOT_UNIT = f"{OWNED}-undo.service"
+WAITING_UNIT = f"{OWNED}-waiting.service"
+_UNITS = "/etc/systemd/system"
+_UNIT_FILE = f"{_UNITS}/{BOOT_UNIT}"
+_WANTED_BY = f"{_UNITS}/sysinit.target.wants/{BOOT_UNIT}"
+
+RECORD = f"{CONFIRMED}/record"
+JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", _UNIT_FILE)
+"""Patterns, as of find(1)'s -path, of what is no part of what a host carries."""
+
+_PROGRAMS = Path(__file__).parent
+_FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
+_WAITING = (_PROGRAMS / "wait.sh").read_text()
+CUT_OFF = "cut off"
+HOLDING = f"""{_FUNCTIONS}
+if [ -d "$hold" ] && {{ lives "$hold/pid" || lives "$hold/waiter"; }}; then
+    echo "$(cat "$hold/holder"), is at work on this host, and that ends by itself in $(left) s"
+elif [ -e "$pending" ] || [ -e "$undoing" ]; then
+    echo '{CUT_OFF}'
+fi"""
+"""Prints who is at work on a host, or that a run was cut off there and nobody takes it back."""
+
+# Before anything brings up a network, or reads what a run has changed; whatever mounts /var.
+_BOOT = f"""# Written by Culvert, for as long as a run isn't confirmed: undoes it after a crash.
+[Unit]
+Description=Undo a run of Culvert's that was not confirmed
+DefaultDependencies=no
+RequiresMountsFor={STORE} /etc
+After=systemd-remount-fs.service
+Before=systemd-sysctl.service network-pre.target systemd-networkd.service NetworkManager.service \\
+    networking.service {OWNED}-filter.service sysinit.target shutdown.target
+Wants=network-pre.target
+Conflicts=shutdown.target
+ConditionPathExists=|{PENDING}
+ConditionPathExists=|{UNDOING}
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
+    exec sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"'
+"""
+
+
+BACK = f"""mode=$1 why=$2 troubles= number=0
+{_FUNCTIONS}
+begun=@BEGUN@
+[ "$mode" = boot ] || begun=$(cat "$hold/begun" 2>/dev/null) || begun=@BEGUN@
+has_begun() {{
+    number=$1
+    [ "$begun" -ge "$1" ] && {{ [ "$mode" = now ] || [ "$2" = always ]; }}
+}}
+# Of the change that was under way, and of those that a boot took back, some was never made.
+trouble() {{ [ "$mode" = boot ] || [ "$number" -ge "$begun" ] || troubles="$troubles $1;"; }}"""
+"""What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
+BACK_AGAIN = f"""now=$(date -u '+%Y-%m-%d %H:%M:%S')
+begun="the run of $(cat "$undoing/holder")${{troubles:+, of which this was left:$troubles}}"
+put {REPORT} "$now UTC: undone, because $why: $begun"
+rm -f {_WANTED_BY} {_UNIT_FILE}
+if [ "$mode" = boot ]; then
+    # Units and what generators make were read as the run had them.
+    systemctl daemon-reload
+    systemctl --no-block start default.target
+fi
+put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
+sync "$store"
+rm -rf "$store/gone"
+mv -T "$undoing" "$store/gone"
+sync "$store"
+rm -rf "$store/gone" "$scratch"
+release"""
+"""What it ends with."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Who changes a host, and how long it waits for a word from there before it goes back.
+
+    `within` are seconds from the end of the change, 0 for ever; `limit` those that the change
+    itself may take. `run` is a name that no other run has, and `stamp` is that of the last one when
+    the host was read.
+    """
+
+    by: str = "somebody"
+    within: int = 60
+    limit: int = 120
+    run: str = ""
+    stamp: str = ""
+
+
+UNGUARDED = Guard(within=0)
+
+
+def taking(guard: Guard) -> Iterable[str]:
+    """Lines of a run's script that keep every other run off the host, or stop there."""
+    yield f"by={shlex.quote(guard.by)} within={guard.within} limit={guard.limit}"
+    yield f"run={shlex.quote(guard.run)} seen={shlex.quote(guard.stamp)}"
+    yield _FUNCTIONS
+    yield "take"
+
+
+def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
+    """Lines that leave on the host what puts it back, and have it wait there."""
+    yield "step='keeping what puts the host back'"
+    yield 'mkdir -p "$store"; rm -rf "$pending.new"; mkdir -m 0700 "$pending.new"'
+    yield from _written("$pending.new/undo", undo)
+    yield from _written("$pending.new/record", record)
+    yield 'cp "$hold/holder" "$pending.new/holder"; echo "$made" >"$pending.new/made"'
+    yield 'sync "$pending.new"/* "$pending.new"'
+    if guard.within:
+        yield f"mkdir -p {_UNITS}/sysinit.target.wants"
+        yield f"cat >{_UNIT_FILE} <<'END'\n{_BOOT}END"
+        yield f"ln -sf {_UNIT_FILE} {_WANTED_BY}"
+        yield f"sync {_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants"
+    yield 'mv -T "$pending.new" "$pending"; sync "$store"'
+    if guard.within:
+        yield "step='having the host wait for a word that all is well'"
+        yield f"cat >\"$hold/wait\" <<'END'\n{_FUNCTIONS}\n{_WAITING}END"
+        yield f"await_word {WAITING_UNIT}"
+
+
+def _written(path: str, text: str) -> Iterable[str]:
+    yield f"base64 -d <<'END' | gunzip >\"{path}\"\n{_packed(text)}END"
+
+
+def _packed(text: str) -> str:
+    # The same text gives the same script.
+    return base64.encodebytes(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
+    """Lines that make a change stay, or fail where the host is at going back.
+
+    `kept` are second names of old files; where it `forgets`, nothing of the run is remembered.
+    """
+    yield 'mv -T "$pending" "$store/confirmed.new"'
+    yield f"rm -rf {CONFIRMED} {REPORT}"
+    if forgets:
+        yield 'rm -rf "$store"/*.new "$store/gone"; rmdir "$store" 2>/dev/null || true'
+    else:
+        yield f'mv -T "$store/confirmed.new" {CONFIRMED}; rm -f {CONFIRMED}/undo {CONFIRMED}/made'
+        yield 'sync "$store"'
+    yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
+    yield "release"
+
+
+def opening(guard: Guard) -> str:
+    """Lines with which a script begins that speaks with what waits on a host."""
+    within = max(guard.within, 1)
+    return f"""run={shlex.quote(guard.run)}
+{_FUNCTIONS}
+mine() {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -e "$pending" ]; }}
+go_back() {{ ! mine || put "$hold/request" "$1"; }}
+went_back() {{
+    tries=0
+    while [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -d "$hold" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt {_GOING_BACK} ] || {{ echo undoing; return; }}
+        sleep 1
+    done
+    echo undone
+}}
+# From now on, as long as the script may take, and more.
+! mine || [ ! -e "$hold/deadline" ] || put "$hold/deadline" $(($(uptime) + {within}))"""
+
+
+_GOING_BACK = 30
+"""Seconds in which a host goes back, or is left at it."""
+
+
+def extending(guard: Guard) -> str:
+    """A script that has a host wait as long again."""
+    return f"main() {{\n{opening(guard)}\n}}\nmain </dev/null\n"
+
+
+def recalling(guard: Guard, why: str) -> str:
+    """A script that has a host go back now, and prints `undone`, or `undoing` if that lasts."""
+    lines = ["main() {", opening(guard), f"go_back {shlex.quote(why)}", "went_back", "}"]
+    return "\n".join([*lines, "main </dev/null", ""])

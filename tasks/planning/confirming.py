@@ -1,0 +1,149 @@
+"""Pure: whether what worked on a host before a run still does, asked over a new connection.
+
+A tunnel that is new, or was dead before, is no reason to go back: that is for the proof to tell.
+"""
+
+import re
+import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from netaddr import IPNetwork
+
+from tasks.declared.model import Node
+from tasks.host import rollback
+from tasks.host.changes import Changes
+from tasks.host.rollback import Guard
+from tasks.host.state import HostState
+from tasks.parts.managers import owned_interfaces
+
+_WORKS = "@@ works: "
+_LOST = "@@ lost: "
+_ENDED = "@@ ended: "
+_PROBING = (Path(__file__).with_name("probe.sh")).read_text()
+# For what comes back by itself after a change: neighbours, what routers advertise, a session.
+_PATIENCE = 15
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What is tried: `own` interfaces are Culvert's, whose default routes come and go with it.
+
+    `targets` are lines of a name, an interface or `-`, and an IPv6 address that should answer.
+    """
+
+    own: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @property
+    def lines(self) -> str:
+        """A function of the shell that prints a line for each thing that works."""
+        own = "|".join(map(re.escape, self.own)) or "-"
+        targets = "\n".join(self.targets)
+        return f"own={shlex.quote(own)} targets={shlex.quote(targets)}\n{_PROBING}"
+
+
+def before(node: Node, state: HostState) -> Probes:
+    """What to try on a host as it is, of which the node is what it is declared to be."""
+    found = []
+    for name in sorted(owned_interfaces(state) & state.links.keys()):
+        for network in map(IPNetwork, state.links[name].addresses):
+            if network.version == 6 and network.prefixlen == 127:
+                (peer,) = (each for each in network if each != network.ip)
+                found.append(f"tunnel {name} {peer}")
+    return _probes(node, found, owned_interfaces(state))
+
+
+def after(node: Node, state: HostState, wanted: Node) -> Probes:
+    """What to try once it is to be what is wanted, which may be nothing."""
+    found = [f"tunnel {end.interface} {end.peer}" for end in wanted.ends]
+    return _probes(node, found, owned_interfaces(state) | {end.interface for end in wanted.ends})
+
+
+def _probes(node: Node, tunnels: Iterable[str], own: Collection[str]) -> Probes:
+    native = [f"IPv6 - {node.server.probe_address}"] if node.server and not node.upstreams else []
+    return Probes(tuple(sorted(own)), (*native, *tunnels))
+
+
+def looking(probes: Probes) -> str:
+    """A script that prints what works; `works` reads it."""
+    return f"main() {{\nexport LC_ALL=C\n{probes.lines}\nprobe\n}}\nmain </dev/null\n"
+
+
+def works(output: str) -> frozenset[str]:
+    lines = output.splitlines()
+    return frozenset(each.removeprefix(_WORKS) for each in lines if each.startswith(_WORKS))
+
+
+def said_beside(output: str) -> str:
+    """The rest of what was printed with it."""
+    return "\n".join(each for each in output.splitlines() if not each.startswith(_WORKS))
+
+
+def expected(worked: Collection[str], probes: Probes) -> list[str]:
+    """What must still work, of what did: not what is no longer to be there at all."""
+    tried = {" ".join(target.split()[:2]) for target in probes.targets}
+    return sorted(
+        each
+        for each in worked
+        if not each.startswith("tunnel ") or each.removesuffix(" answers") in tried
+    )
+
+
+def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[str]) -> str:
+    """Looks whether all is still there, then has the change stay, or the host go back."""
+    patience = min(_PATIENCE, guard.within // 2)
+    return "\n".join(
+        [
+            "main() {",
+            "set -u",
+            'export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
+            rollback.opening(guard),
+            probes.lines,
+            f"expected={shlex.quote(chr(10).join(expected(worked, probes)))} patience={patience}",
+            _JUDGING,
+            *changes.staying(),
+            f"echo '{_ENDED}confirmed'",
+            "}",
+            "main </dev/null",
+            "",
+        ]
+    )
+
+
+_JUDGING = f"""until=$(($(uptime) + patience))
+while :; do
+    seen=$(probe)
+    lost=$(echo "$expected" | while read -r line; do
+        [ -z "$line" ] || echo "$seen" | grep -qxF "{_WORKS}$line" || echo "{_LOST}$line"
+    done)
+    [ -n "$lost" ] && [ "$(uptime)" -lt "$until" ] || break
+    sleep 1
+done
+if [ -n "$lost" ]; then
+    echo "$lost"
+    go_back "this was lost: $(echo "$lost" | sed 's/^{_LOST}//' | paste -sd , -)"
+    echo "{_ENDED}$(went_back)"
+    return
+fi
+mine || {{ echo '{_ENDED}gone'; return; }}
+set -e"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the judging of a host ended: `confirmed`, `undone`, still `undoing`, or `gone`.
+
+    The last where it had gone back before it was asked. `lost` is what worked before.
+    """
+
+    ended: str
+    lost: tuple[str, ...] = ()
+
+
+def verdict(output: str) -> Verdict:
+    """What the script printed."""
+    lines = output.splitlines()
+    ended = next((e.removeprefix(_ENDED) for e in lines if e.startswith(_ENDED)), "")
+    return Verdict(ended, tuple(e.removeprefix(_LOST) for e in lines if e.startswith(_LOST)))

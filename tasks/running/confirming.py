@@ -1,0 +1,191 @@
+"""pyinfra: hosts that were changed and wait for a word that all is well, and what they are told.
+
+That is done for all hosts of a run at once, at its end: while one end of a tunnel is changed and
+the other isn't, it is down by design. Until then they are told that the run is still there.
+"""
+
+import getpass
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent.lock import RLock
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.context import ctx_state
+
+from tasks.host import failures, rollback
+from tasks.host.rollback import Guard
+from tasks.planning import confirming
+from tasks.planning.confirming import Verdict
+from tasks.running import deadlines, facts
+from tasks.running.survey import Survey, known, on_each, survey
+
+# How often within the time that a host waits, it is told to wait on.
+_OFTEN = 3
+# In which it does what it is told, or is left to itself.
+_SECONDS = 45
+_ENDS = "the run ended before it was confirmed"
+_judged: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
+_lock = RLock()
+
+
+_keepers: WeakKeyDictionary[State, "gevent.Greenlet[..., None]"] = WeakKeyDictionary()
+
+
+def guard(host: Host) -> Guard:
+    """How a host is to be guarded while it is changed."""
+    found = survey()
+    limits = found.broker.nodes[host.name].limits
+    return Guard(
+        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        within=limits.confirm,
+        limit=limits.command,
+        run=str(uuid4()),
+        stamp=found.states[host.name].stamp,
+    )
+
+
+def wait(host: Host) -> None:
+    """Have a host that has been changed wait for as long as this run lasts."""
+    found, state = survey(), ctx_state.get()
+    if host.name in found.waiting:
+        found.heard[host.name] = time.monotonic()
+        if state not in _keepers:
+            _keepers[state] = gevent.spawn(_keep_waiting, found, state)
+
+
+def _keep_waiting(found: Survey, state: State) -> None:
+    while True:
+        gevent.sleep(1)
+        for name, heard in [*found.heard.items()]:
+            guard = found.waiting.get(name)
+            if guard is not None and time.monotonic() - heard > guard.within / _OFTEN:
+                found.heard[name] = time.monotonic()
+                gevent.spawn(_tell, state.inventory.get_host(name), rollback.extending(guard))
+
+
+def _tell(host: Host, script: str) -> str:
+    # If this comes to nothing, it goes back by itself.
+    try:
+        with deadlines.within(_SECONDS):
+            return facts.run(host, script)
+    except TimeoutError:
+        deadlines.close(host.connector)
+    except PyinfraError:
+        pass
+    return ""
+
+
+def judge() -> None:
+    """Have every host that waits judged. The first caller does it; others wait."""
+    state: State = ctx_state.get()
+    with _lock:
+        if state not in _judged:
+            _judged[state] = True
+            _judge_all(survey(), state)
+
+
+def _judge_all(found: Survey, state: State) -> None:
+    active = {host.name for host in state.active_hosts}
+    waiting = [host for host in state.inventory if host.name in found.waiting]
+    # Servers first: what becomes of a client hangs on them.
+    for names in found.broker.stages:
+        stage = [host for host in waiting if host.name in names]
+        on_each(stage, lambda host: _judge(found, host, is_active=host.name in active), state)
+
+
+def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
+    name, guard = host.name, found.waiting[host.name]
+    if _is_over(host):
+        found.waiting.pop(name)
+        return
+    found.heard.pop(name, None)
+    lost = [end.peer_host for end in found.plans[name].site.node.upstreams]
+    lost = [server for server in lost if server in {**found.undone, **found.unconfirmed}]
+    if lost or not is_active:
+        _recall(found, host, f"its tunnel server {lost[0]} was" if lost else "it failed")
+        return
+    try:
+        _renew(host)
+    except ConnectError as error:
+        _recall(found, host, f"no new SSH connection to it: {error}")
+        return
+    script = confirming.script(
+        guard, found.plans[name].changes, found.probes[name][1], found.worked.get(name, ())
+    )
+    try:
+        _note(found, name, confirming.verdict(facts.run(host, script)))
+    except PyinfraError as error:
+        _recall(found, host, str(error))
+
+
+def _note(found: Survey, name: str, verdict: Verdict) -> None:
+    why = f"lost by the change: {'; '.join(verdict.lost)}" if verdict.lost else _GONE
+    match verdict.ended:
+        case "confirmed":
+            found.confirmed.add(name)
+        case "undone" | "gone":
+            found.undone[name] = why
+        case _:
+            found.unconfirmed[name] = why
+    found.waiting.pop(name)
+
+
+_GONE = "it had gone back by itself before it was asked"
+
+
+def _renew(host: Host) -> None:
+    """Have all that follows go over a new connection. Raises ConnectError, and keeps the old."""
+    fresh = type(host.connector)(host.state, host)
+    deadlines.hold_connector(fresh, survey().broker.nodes[host.name].limits)
+    fresh.connect()
+    deadlines.close(host.connector)
+    host.connector = fresh
+
+
+def _recall(found: Survey, host: Host, why: str) -> None:
+    """Have a host go back now, by whatever connection there is."""
+    script = rollback.recalling(found.waiting.pop(host.name), why)
+    said = _tell(host, script)
+    if not said:
+        with suppress(ConnectError):
+            _renew(host)
+            said = _tell(host, script)
+    went_back = said.strip().endswith("undone")
+    (found.undone if went_back else found.unconfirmed)[host.name] = why
+
+
+def settle(state: State) -> None:
+    """At the end of a run, whatever ended it: have those go back that nobody confirmed."""
+    found = known(state)
+    if found is None:
+        return
+    if state in _keepers:
+        _keepers[state].kill()
+    hosts = [host for host in state.inventory if host.name in found.waiting]
+    for host in filter(_is_over, hosts):
+        found.waiting.pop(host.name)
+    on_each(
+        [host for host in hosts if host.name in found.waiting],
+        lambda host: _recall(found, host, _ENDS),
+        state,
+    )
+
+
+def _is_over(host: Host) -> bool:
+    """Whether what changes it has ended early there, and said what it did."""
+    return any(failures.has_stopped(line) for line in said(host))
+
+
+def said(host: Host) -> Iterable[str]:
+    """Why commands of an operation failed, which pyinfra has shown."""
+    for data in host.state.ops[host].values():
+        meta = data.operation_meta
+        if meta.is_complete() and meta.did_error():
+            yield failures.reason(meta.stderr_lines)

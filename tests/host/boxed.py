@@ -1,0 +1,58 @@
+"""Scripts that would change this machine, run in a folder that stands for its root."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.host import rollback
+
+_PLACES = ("/run/culvert", "/run/systemd", "/var/lib/culvert", "/etc/systemd")
+
+
+class Box:
+    """The folder: `root` has /run, /var/lib and /etc, as far as scripts write there."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        for folder in ("run", "var/lib", "etc/systemd/system"):
+            (root / folder).mkdir(parents=True)
+        packed = rollback._packed
+        # What lies packed in a script is one of its own.
+        monkeypatch.setattr(rollback, "_packed", lambda text: packed(self.inside(text)))
+
+    @property
+    def store(self) -> Path:
+        return self.root / "var/lib/culvert"
+
+    @property
+    def hold(self) -> Path:
+        return self.root / "run/culvert-hold"
+
+    def inside(self, script: str) -> str:
+        """The script, with the folder's paths instead of the machine's."""
+        for place in _PLACES:
+            script = script.replace(place, f"{self.root}{place}")
+        return script.replace("systemctl ", "echo systemctl ")
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-s"], input=self.inside(script), capture_output=True, text=True, check=False
+        )
+
+    def start(self, script: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, text=True)
+        assert process.stdin is not None
+        process.stdin.write(self.inside(script))
+        process.stdin.close()
+        return process
+
+    def tree(self) -> dict[str, str]:
+        """All files but the stamp, by their paths."""
+        return {
+            str(path.relative_to(self.root)): path.read_text()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and path.name != "culvert-stamp"
+        }

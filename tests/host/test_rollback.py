@@ -1,0 +1,248 @@
+"""What a host does with a run that nobody confirms, in a folder instead of a host."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.host import rollback
+from tasks.host.changes import Changes, FileChange, Step, recorded
+from tasks.host.rollback import Guard
+from tasks.host.state import File
+from tests.host.boxed import Box
+
+GUARD = Guard(by="alice@laptop", within=60, limit=60, run="run-1")
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
+    found = Box(tmp_path, monkeypatch)
+    (found.root / "etc/network").mkdir()
+    (found.root / "etc/network/60-culvert-edited").write_text("old\n")
+    return found
+
+
+def changes(box: Box, *steps: Step) -> Changes:
+    folder = box.root / "etc/network"
+    files = (
+        FileChange(f"{folder}/60-culvert-edited", File("old\n"), File("new\n")),
+        FileChange(f"{folder}/culvert/new", None, File("new\n")),
+    )
+    return Changes("web1", (str(folder),), ("culvert",), files, steps=steps)
+
+
+def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def files(box: Box) -> dict[str, str]:
+    return {
+        path: text
+        for path, text in box.tree().items()
+        if path.startswith("etc/network") and "/." not in path
+    }
+
+
+OLD = {"etc/network/60-culvert-edited": "old\n"}
+NEW = {"etc/network/60-culvert-edited": "new\n", "etc/network/culvert/new": "new\n"}
+
+
+def has_gone_back(box: Box) -> bool:
+    return (box.store / "report").exists() and not box.hold.exists()
+
+
+def report(box: Box) -> str:
+    return (box.store / "report").read_text()
+
+
+def confirmation(found: Changes, guard: Guard = GUARD) -> str:
+    lines = [rollback.opening(guard), "mine || exit 3", "set -e", *found.staying()]
+    return "\n".join(["main() {", *lines, "}", "main </dev/null", ""])
+
+
+def deadline(box: Box, seconds: int) -> None:
+    up = float(Path("/proc/uptime").read_text().split()[0])
+    (box.hold / "deadline").write_text(f"{int(up) + seconds}\n")
+
+
+def test_a_change_that_is_confirmed_stays_and_leaves_its_record(box: Box) -> None:
+    found = changes(box, Step(("+x",), (f"touch {box.root}/made",), (f"rm {box.root}/made",)))
+    assert box.run(found.script(GUARD)).returncode == 0
+    assert files(box) == NEW
+    assert (box.root / "etc/systemd/system/60-culvert-undo.service").exists()
+    assert (box.store / "pending/undo").exists()
+    done = box.run(confirmation(found))
+    assert done.returncode == 0, done.stderr
+    assert files(box) == NEW
+    assert recorded((box.store / "confirmed/record").read_text()) == found
+    # The process that waited goes by itself.
+    until(lambda: not box.hold.exists())
+    assert sorted(path.name for path in box.store.iterdir()) == ["confirmed"]
+    assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+
+
+def test_nothing_is_left_where_nothing_of_culvert_stays(box: Box) -> None:
+    found = replace(changes(box), to_nothing=True)
+    assert box.run(found.script(GUARD)).returncode == 0
+    assert box.run(confirmation(found)).returncode == 0
+    assert not box.store.exists()
+
+
+def test_a_change_that_nobody_confirms_is_undone_and_told(box: Box) -> None:
+    found = changes(box, Step(("+x",), (f"touch {box.root}/made",), (f"rm {box.root}/made",)))
+    assert box.run(found.script(GUARD)).returncode == 0
+    time.sleep(2)
+    assert files(box) == NEW
+    deadline(box, -1)
+    until(lambda: has_gone_back(box))
+    assert files(box) == OLD
+    assert not (box.root / "made").exists()
+    assert "undone, because nobody confirmed it in time: the run of alice@laptop" in report(box)
+    assert box.run(confirmation(found)).returncode == 3
+    assert [path.name for path in box.store.iterdir()] == ["report"]
+
+
+def test_what_is_extended_waits_on(box: Box) -> None:
+    guard = replace(GUARD, within=2)
+    assert box.run(changes(box).script(guard)).returncode == 0
+    for _ in range(4):
+        time.sleep(1)
+        assert box.run(rollback.extending(guard)).returncode == 0
+    assert files(box) == NEW
+    until(lambda: has_gone_back(box))
+    assert files(box) == OLD
+
+
+def test_it_goes_back_at_once_where_it_is_told_to(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    done = box.run(rollback.recalling(GUARD, "its server is gone"))
+    assert done.stdout == "undone\n"
+    assert files(box) == OLD
+    assert "undone, because its server is gone: the run of alice@laptop" in report(box)
+    # Another run's is nobody else's to take back.
+    assert box.run(changes(box).script(replace(GUARD, stamp=stamp(box)))).returncode == 0
+    box.run(rollback.recalling(replace(GUARD, run="run-2"), "no reason"))
+    assert files(box) == NEW
+
+
+def stamp(box: Box) -> str:
+    return (box.root / "run/culvert-stamp").read_text().strip()
+
+
+@pytest.mark.parametrize("when", ["in a step", "between them"])
+def test_a_script_that_is_killed_is_undone_at_once(box: Box, when: str) -> None:
+    made = f"{box.root}/made"
+    steps = [
+        Step(("+x",), (f"touch {made}",), (f"rm {made}",)),
+        Step(
+            ("+y",), ("sleep 60" if when == "in a step" else "kill -STOP $$",), (f"touch {made}2",)
+        ),
+        Step(("+z",), (f"touch {made}3",), (f"touch {made}4",)),
+    ]
+    process = box.start(changes(box, *steps).script(GUARD))
+    until((box.root / "made").exists)
+    until(lambda: (box.hold / "begun").read_text() == "4\n")
+    process.kill()
+    process.wait()
+    until(lambda: has_gone_back(box))
+    assert files(box) == OLD
+    assert not (box.root / "made").exists()
+    assert (box.root / "made2").exists()
+    assert not (box.root / "made3").exists() and not (box.root / "made4").exists()
+    assert "because what changed the host was ended before its end" in report(box)
+
+
+def test_a_script_that_comes_to_no_end_is_ended_and_undone(box: Box) -> None:
+    hangs = Step(("+y",), (f"sleep 60; touch {box.root}/late",), ())
+    process = box.start(changes(box, hangs).script(replace(GUARD, limit=3)))
+    until(lambda: has_gone_back(box))
+    assert process.wait(5) != 0
+    assert files(box) == OLD
+    assert "because the change came to no end in time" in report(box)
+
+
+def test_a_boot_puts_the_files_back_and_what_outlasts_it(box: Box) -> None:
+    log = box.root / "log"
+    steps = [
+        Step(("+x",), ("true",), (f"echo kept >>{log}",), outlasts=True),
+        Step(("+y",), ("true",), (f"echo gone >>{log}",)),
+    ]
+    process = box.start(changes(box, *steps, Step((), ("sleep 60",), ())).script(GUARD))
+    until(lambda: (box.hold / "begun").exists() and (box.hold / "begun").read_text() == "5\n")
+    waiter = int((box.hold / "waiter").read_text().split()[0])
+    # As after a crash: nobody is left, and /run is empty.
+    box.run(f"kill -KILL {waiter} {process.pid}; rm -rf /run/culvert-hold")
+    process.wait()
+    unit = (box.root / "etc/systemd/system/60-culvert-undo.service").read_text()
+    command = unit.partition("ExecStart=")[2].replace("\\\n", "").strip()
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert files(box) == OLD
+    assert log.read_text() == "kept\n"
+    assert "because the host was started anew before the run was confirmed" in report(box)
+    assert "systemctl daemon-reload" in done.stdout
+    assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+
+
+def test_a_second_run_is_told_who_is_at_work_and_changes_nothing(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    done = box.run(changes(box).script(replace(GUARD, by="bob@desk", run="run-2")))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Culvert stopped at: alice@laptop, since 20")
+    assert "is at work on this host, and that ends by itself in " in done.stderr
+    assert files(box) == NEW
+    assert box.run(confirmation(changes(box))).returncode == 0
+
+
+def test_a_run_stops_where_another_has_changed_the_host_since_it_was_read(box: Box) -> None:
+    found = changes(box)
+    assert box.run(found.script(GUARD)).returncode == 0
+    assert box.run(confirmation(found)).returncode == 0
+    done = box.run(found.script(replace(GUARD, run="run-2", stamp="run-0")))
+    assert done.returncode == 1
+    assert "another run has changed this host since this one looked at it" in done.stderr
+    assert box.run(found.script(replace(GUARD, run="run-2", stamp="run-1"))).returncode == 0
+
+
+def test_a_hold_whose_owner_is_gone_is_taken_over(box: Box) -> None:
+    box.hold.mkdir()
+    (box.hold / "pid").write_text("999999 1\n")
+    (box.hold / "holder").write_text("alice@laptop, since then\n")
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+
+
+def test_a_run_that_was_cut_off_and_that_nobody_took_back_is_undone_first(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    waiter = int((box.hold / "waiter").read_text().split()[0])
+    box.run(f"kill -KILL {waiter}")
+    done = box.run(changes(box).script(replace(GUARD, run="run-2", stamp="run-1")))
+    assert done.returncode == 1
+    assert "had to be undone first: run again" in done.stderr
+    assert files(box) == OLD
+    assert box.run(changes(box).script(replace(GUARD, stamp=stamp(box)))).returncode == 0
+
+
+def test_what_cannot_be_taken_back_is_told(box: Box) -> None:
+    steps = [Step(("+x",), ("true",), ("rm /nonexistent/x",)), Step(("+y",), ("true",), ("false",))]
+    assert box.run(changes(box, *steps).script(GUARD)).returncode == 0
+    box.run(rollback.recalling(GUARD, "it is tried"))
+    # The last one may never have been made.
+    assert report(box).rstrip().endswith(", of which this was left: rm /nonexistent/x;")
+
+
+def test_without_a_wait_it_stays_at_once_and_is_taken_back_where_it_fails(box: Box) -> None:
+    assert box.run(changes(box).script(replace(GUARD, within=0))).returncode == 0
+    assert files(box) == NEW
+    assert not box.hold.exists() and (box.store / "confirmed").exists()
+    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    failing = changes(box, Step((), ("false",)))
+    done = box.run(failing.script(replace(GUARD, within=0, stamp="run-1")))
+    assert "; what it made is taken back" in done.stderr
+    assert files(box)["etc/network/60-culvert-edited"] == "old\n"
+    assert not (box.store / "pending").exists()

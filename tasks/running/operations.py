@@ -36,6 +36,7 @@ def converge() -> Commands:
         if guard.within:
             survey().waiting[host.name] = guard
     yield StringCommand("sh", "-s", _stdin=found.changes.script(guard))
+    confirming.wait(host)
     try:
         state_after = facts.read(host, node)
         say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
@@ -45,7 +46,6 @@ def converge() -> Commands:
     except (UnreadableStateError, PyinfraError) as error:
         yield _failure([str(error)])
     else:
-        confirming.wait(host)
         survey().after[host.name] = after
         if after.changes:
             yield _failure(

@@ -188,7 +188,8 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
     if forgets:
         yield 'rm -rf "$store"/*.new "$store/gone"; rmdir "$store" 2>/dev/null || true'
     else:
-        yield f'mv -T "$store/confirmed.new" {CONFIRMED}; rm -f {CONFIRMED}/undo {CONFIRMED}/made {CONFIRMED}/addresses {CONFIRMED}/routes-*'
+        yield f'mv -T "$store/confirmed.new" {CONFIRMED}'
+        yield f"find {CONFIRMED} -type f ! -name record ! -name holder -delete"
         yield 'sync "$store"'
     yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
     yield "release"

@@ -33,7 +33,10 @@ class Box:
         """The script, with the folder's paths instead of the machine's."""
         for place in _PLACES:
             script = script.replace(place, f"{self.root}{place}")
-        return script.replace("systemctl ", "echo systemctl ")
+        # This machine has a network of its own.
+        for mine in ("systemctl ", "ip address restore", "ip -$version route restore"):
+            script = script.replace(mine, f"echo {mine}")
+        return script
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -50,7 +53,7 @@ class Box:
     def tree(self) -> dict[str, str]:
         """All files but the stamp, by their paths."""
         return {
-            str(path.relative_to(self.root)): path.read_text()
+            str(path.relative_to(self.root)): path.read_text(errors="replace")
             for path in sorted(self.root.rglob("*"))
             if path.is_file() and path.name != "culvert-stamp"
         }

@@ -189,6 +189,17 @@ fi 2>/dev/null""",
         # Without its stanza, ifupdown would not know the interface any more.
         yield f"ifdown --force {interface} || true"
 
+    def restore(self, interface: str, made: Collection[str]) -> Iterable[str]:
+        if made:
+            yield f"lenient ifup --force {interface}"
+        # What its stanza doesn't say, and all of it where a hook of the host's kept it down.
+        yield from made
+
+    def reread(self, interface: str) -> Iterable[str]:
+        # It reads its files whenever it is called.
+        del interface
+        return ()
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del site, state, changed
         return ()

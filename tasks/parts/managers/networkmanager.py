@@ -170,6 +170,15 @@ fi 2>/dev/null""",
         # It may be about to delete the link itself, where it made it.
         yield f"ip link delete {interface} 2>/dev/null || [ ! -e /sys/class/net/{interface} ]"
 
+    def restore(self, interface: str, made: Collection[str]) -> Iterable[str]:
+        if made:
+            yield from made
+            # Without a link it would make one.
+            yield from self.reread(interface)
+
+    def reread(self, interface: str) -> Iterable[str]:
+        yield _load(interface)
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()
         for path in changed:

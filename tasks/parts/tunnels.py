@@ -55,7 +55,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         link = state.links.get(interface)
         if link is None:
             removing = tuple(holder.remove(interface))
-            yield Step((), removing, tuple(holder.restore(interface, ())))
+            yield Step((), removing, tuple(holder.restore(interface, (), state)))
         elif link.kind == "sit":
             # Whatever else has the name by now is none of Culvert's.
             gone = f"[ ! -e /sys/class/net/{interface} ]"
@@ -63,7 +63,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
             yield Step(
                 shown=(f"-{sit.link_line(link)}",),
                 commands=(*holder.remove(interface), f"{gone} || ip link delete {interface}"),
-                undo=tuple(holder.restore(interface, made)),
+                undo=tuple(holder.restore(interface, made, state)),
             )
     for path in state.files:
         if undo := tuple(_read_again(path, site, state, changed, leaving)):
@@ -102,7 +102,7 @@ def _read_again(
     if manager is None or interface is None or interface in leaving:
         return ()
     if interface not in state.links:
-        return manager.restore(interface, ())
+        return manager.restore(interface, (), state)
     return manager.reread(interface) if path in changed else ()
 
 

@@ -189,7 +189,8 @@ fi 2>/dev/null""",
         # Without its stanza, ifupdown would not know the interface any more.
         yield f"ifdown --force {interface} || true"
 
-    def restore(self, interface: str, made: Collection[str]) -> Iterable[str]:
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+        del state
         if made:
             yield f"lenient ifup --force {interface}"
         # What its stanza doesn't say, and all of it where a hook of the host's kept it down.

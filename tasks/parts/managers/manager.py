@@ -111,7 +111,7 @@ class Manager(Protocol):
     def remove(self, interface: str) -> Iterable[str]:
         """Shell commands, run while the files are there, before the tunnel's link is deleted."""
 
-    def restore(self, interface: str, made: Collection[str]) -> Iterable[str]:
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
         """Shell commands that undo `remove`, run once the old files are back.
 
         `made` are those of iproute2 by which the tunnel is what it was; none where it wasn't there.

@@ -166,7 +166,8 @@ fi 2>/dev/null""",
         del interface
         return ()
 
-    def restore(self, interface: str, made: Collection[str]) -> Iterable[str]:
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+        del state
         yield from made
         yield from self.reread(interface)
 

@@ -426,6 +426,17 @@ class Shell:
                 return
         raise FailedError(words)
 
+    def _flush_routes(self, name: str, protocol: str) -> None:
+        self._host.routes[:] = [
+            each for each in self._host.routes if (each.device, each.protocol) != (name, protocol)
+        ]
+
+    def _flush_addresses(self, name: str) -> None:
+        _must(name in self._host.links)
+        for network in self._host.links[name].addresses:
+            if not network.startswith("fe80"):
+                self._delete_address(network, name)
+
     def _add_proxy(self, address: str, device: str) -> None:
         _must(device in self._host.links)
         self._host.proxies.add((address, device))
@@ -654,6 +665,8 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
         Shell._add_address,
     ),
     (rf"ip (-6 )?address delete (?P<network>\S+) dev {_NAME}", Shell._delete_address),
+    (rf"ip -6 route flush dev {_NAME} proto (?P<protocol>\w+)", Shell._flush_routes),
+    (rf"ip address flush dev {_NAME} scope global", Shell._flush_addresses),
     (r"ip -6 route add (?P<words>.*)", Shell._add_route),
     (r"ip -6 route replace (?P<words>.*)", Shell._replace_route),
     (r"ip -6 route delete (?P<words>.*)", Shell._delete_route),

@@ -192,9 +192,11 @@ fi 2>/dev/null""",
     def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
         del state
         if made:
+            # So that ifupdown has it for up. What came by its stanza need not be what was there.
             yield f"lenient ifup --force {interface}"
-        # What its stanza doesn't say, and all of it where a hook of the host's kept it down.
-        yield from made
+            yield f"ip -6 route flush dev {interface} proto boot"
+            yield f"ip address flush dev {interface} scope global"
+            yield from made
 
     def reread(self, interface: str) -> Iterable[str]:
         # It reads its files whenever it is called.

@@ -136,21 +136,21 @@ def test_after_the_way_back_a_host_is_what_it_was(
         check(changes, before, host)
 
 
-def broken(host: Host, kinds: set[str]) -> None:
+def break_tunnel(host: Host, kind: str) -> None:
     """What somebody did by hand to the one tunnel that there is."""
     (name,) = (n for n, link in host.links.items() if link.kind == "sit" and n != "sit0")
     link = host.links[name]
-    if "endpoint" in kinds:
+    if kind == "endpoint":
         host.links[name] = replace(link, remote=IPAddress("203.0.113.99"), ttl=0)
-    if "mtu" in kinds:
+    if kind == "mtu":
         host.links[name] = replace(host.links[name], mtu=1300)
         host.sysctls[f"net/ipv6/conf/{name}/mtu"] = "1290"
-    if "settings" in kinds:
+    if kind == "settings":
         for path in (f"conf/{name}/accept_ra", f"conf/{name}/hop_limit", "conf/eth0/forwarding"):
             host.sysctls[f"net/ipv6/{path}"] = {"1": "0", "0": "1"}.get(
                 host.sysctls[f"net/ipv6/{path}"], "30"
             )
-    if "address" in kinds:
+    if kind == "address":
         own = next(each for each in link.addresses if not each.startswith("fe80"))
         addresses = tuple(each for each in link.addresses if each != own)
         host.links[name] = replace(host.links[name], addresses=("2001:db8:77::1/64", *addresses))
@@ -162,32 +162,44 @@ def broken(host: Host, kinds: set[str]) -> None:
         # As NetworkManager would have it.
         host.routes.append(Route("2001:db8:77::/64", None, name, "kernel", 675))
         host.routes.append(Route("default", "2001:db8:77::2", name, "static", 512))
-    if "down" in kinds:
+    if kind == "down":
         host.links[name] = replace(host.links[name], is_up=False, addresses=())
         host.routes = [each for each in host.routes if each.device != name]
-    if "absent" in kinds:
+    if kind == "absent":
         del host.links[name]
         host.routes = [each for each in host.routes if each.device != name]
         host.sysctls = {p: v for p, v in host.sysctls.items() if p.split("/")[3] != name}
         host.connections.clear()
-    if "services" in kinds:
+
+
+def break_rest(host: Host, kind: str) -> None:
+    """What somebody did by hand beside it."""
+    if kind == "services":
         for service in host.services.values():
             service.is_active = service.is_enabled = False
             service.runs = ()
         host.table = None
-    if "table" in kinds:
+    if kind == "table":
         host.table = (host.table or "").replace("iifname @", "iifname != @", 1)
-    if "added" in kinds:
+    if kind == "added":
         host.proxies.clear()
-    if "files" in kinds:
+    if kind == "unit":
+        for path, file in host.files.items():
+            if "-radvd-" in path and path.endswith(".service"):
+                host.files[path] = File(f"{file.text}# by hand\n")
+                name = path.rpartition("/")[2]
+                shell = simulated.Shell(host, Changes(""))
+                shell.run("systemctl daemon-reload")
+                shell.run(f"systemctl restart {name}")
+    if kind == "files":
         host.files = {p: File(f"{f.text}# by hand\n", f.mode) for p, f in host.files.items()}
         # And whoever reads them has done so.
         host.connections = {path: host.files[path].text for path in host.connections}
         host.generated = {path: f"{text}# by hand\n" for path, text in host.generated.items()}
         shell = simulated.Shell(host, Changes(""))
         shell.run("systemctl daemon-reload")
-        for service in [n for n, each in host.services.items() if each.is_active]:
-            shell.run(f"systemctl restart {service}")
+        for name in [name for name, each in host.services.items() if each.is_active]:
+            shell.run(f"systemctl restart {name}")
 
 
 KINDS = (
@@ -200,6 +212,7 @@ KINDS = (
     "services",
     "table",
     "added",
+    "unit",
     "files",
 )
 
@@ -210,7 +223,8 @@ def test_what_was_changed_by_hand_comes_back_too(manager: str, role: str, kind: 
     host, state = simulated.starting(manager, role)
     wanted = node(role)
     simulated.apply(plan(wanted, simulated.read(host, state, manager)).changes, host)
-    broken(host, {kind})
+    break_tunnel(host, kind)
+    break_rest(host, kind)
     before = host.copied()
     for aim in (wanted, Node(wanted.host, None, None, (), is_cleared=True)):
         host = before.copied()

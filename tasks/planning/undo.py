@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import zip_longest
 
 from tasks.declared.model import Node
@@ -126,10 +127,10 @@ def _of_file(now: File | None, left: File | None) -> str:
         return "was taken away by that run, and is there again"
     if now.text == left.text:
         return f"has mode {now.mode:04o}, and that run left {left.mode:04o}"
-    pairs = zip_longest(now.text.split("\n"), left.text.split("\n"))
-    number, (is_now, was) = next((n, pair) for n, pair in enumerate(pairs, 1) if len({*pair}) > 1)
-    said = f"says `{is_now}`" if is_now is not None else "isn't there"
-    wrote = f"left `{was}`" if was is not None else "left none"
+    pairs = zip_longest(StringIO(now.text), StringIO(left.text))
+    number, (line, was) = next((n, pair) for n, pair in enumerate(pairs, 1) if len({*pair}) > 1)
+    said = f"is `{line.rstrip()}`" if line is not None else "is gone"
+    wrote = f"left `{was.rstrip()}`" if was is not None else "left no such line"
     return f"was edited since: line {number} {said}, and that run {wrote}"
 
 

@@ -35,6 +35,7 @@ _UNIT_FILE = f"{_UNITS}/{BOOT_UNIT}"
 _WANTED_BY = f"{_UNITS}/sysinit.target.wants/{BOOT_UNIT}"
 
 RECORD = f"{CONFIRMED}/record"
+RECORDED_BY = f"{CONFIRMED}/holder"
 JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", _UNIT_FILE)
 """Patterns, as of find(1)'s -path, of what is no part of what a host carries."""
 

@@ -142,7 +142,9 @@ _NO_LINK = Link(name="", kind=None, is_up=False, mtu=0)
 def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterable[Step]:
     for index, end in enumerate(new):
         shown = list(sit.creation_lines(end))
-        undo = [*manager.remove(end.interface), f"ip link delete {end.interface}"]
+        # Most managers take the link along.
+        gone = f"[ ! -e /sys/class/net/{end.interface} ]"
+        undo = [*manager.remove(end.interface), f"{gone} || ip link delete {end.interface}"]
         reason = ""
         if index == 0 and "sit0" not in state.links:
             shown.append("+link sit0: down")

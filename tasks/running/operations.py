@@ -12,7 +12,6 @@ from pyinfra.context import host, state
 from tasks.host.state import UnreadableStateError
 from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
-from tasks.planning.plan import plan
 from tasks.running import confirming, facts, proofs
 from tasks.running.survey import orphaned_by, say_absent, say_all, survey
 
@@ -40,7 +39,7 @@ def converge() -> Commands:
     try:
         state_after = facts.read(host, node)
         say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
-        after = plan(node, state_after)
+        after = survey().aim.rest(found, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:

@@ -22,7 +22,8 @@ Commands = Generator[PyinfraCommand, None, None]
 def converge() -> Commands:
     """Make a host what its plan says, and see that nothing is left to do."""
     found = survey().plans[host.name]
-    if not found.changes:
+    # What was cut off there is undone before anything else.
+    if not found.changes and not survey().states[host.name].is_cut_off:
         host.noop("the host is as declared")
         return
     node = found.site.node
@@ -39,6 +40,9 @@ def converge() -> Commands:
     try:
         state_after = facts.read(host, node)
         say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
+        if state_after.stamp != guard.run:
+            yield _failure(["it had gone back by itself before it was looked at again"])
+            return
         after = survey().aim.rest(found, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)

@@ -212,6 +212,8 @@ def _report(found: Survey, state: State) -> None:
     for host in state.inventory:
         if host.name in found.states and (report := found.states[host.name].report):
             say(host, report, "red")
+        if host.name in found.states and found.states[host.name].is_cut_off:
+            say(host, "a run was cut off there, and is undone before anything else is done", "red")
     for host in state.inventory:
         if host.name in stopped:
             say_all(host, stopped[host.name], "red")

@@ -1,5 +1,6 @@
 """What a run breaks on a host goes back by itself within the time, and the next run says so."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ ALLOWING = "nft delete table inet stranger"
         ),
         pytest.param("ip address flush dev eth0", ":", "198.51.100", id="its external addresses"),
         pytest.param(
-            DROPPING.format("ct state new"), ALLOWING, "no new SSH connection to it: ", id="its SSH"
+            DROPPING.format("ct state new"),
+            ALLOWING,
+            "no new SSH connection to it|it had gone back by itself",
+            id="its SSH",
         ),
     ],
 )
@@ -83,7 +87,7 @@ def test_what_a_server_loses_by_the_change_undoes_it(
     assert done.status == 1
     assert [row[:2] for row in done.table] == [[name, "undone"] for name in SERVERS]
     for _, _, why in done.table:
-        assert lost in why, done.output
+        assert re.match(lost, why), done.output
     after = {name: without_journal(each) for name, each in observe_all(lab, SERVERS).items()}
     assert differences(after, before) == []
     # The next one says so first, also where it only looks.
@@ -107,7 +111,8 @@ def test_a_host_that_nobody_reaches_any_more_goes_back_by_itself(lab: Lab, tmp_p
     hosts = [(n, {**d, "ssh_connect_timeout": 5}) for n, d in inventory(lab)]
     done = runs.run(tmp_path, hosts, "deploy.py", "-y", "--limit", IFUPDOWN.server)
     assert done.status == 1
-    assert done.table[0][:2] == [IFUPDOWN.server, "not confirmed yet"], done.output
+    # Which of them hangs on whether the host had come back before the run gave up.
+    assert done.table[0][1] in {"not confirmed yet", "undone"}, done.output
     server.close()
     server.wait_for(f"[ ! -e {rollback.HOLD} ]", 60)
     assert differences({"it": without_journal(observe(server))}, {"it": before}) == []

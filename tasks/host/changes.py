@@ -348,6 +348,10 @@ def _stage(change: FileChange) -> Iterable[str]:
     yield f"sync {change.staged}"
 
 
+class _Put(Step):
+    """A file that takes its place, or goes."""
+
+
 def _put(change: FileChange) -> Step:
     commands, undo = [], [f"rm -f {change.path}"]
     if change.before:
@@ -361,7 +365,7 @@ def _put(change: FileChange) -> Step:
         commands.append(f"mv -f {change.staged} {change.path}")
     else:
         commands.append(f"rm -f {change.path}")
-    return Step((), tuple(commands), tuple(undo), outlasts=True)
+    return _Put((), tuple(commands), tuple(undo), outlasts=True)
 
 
 def _written(file: File, path: str) -> str:
@@ -410,7 +414,8 @@ def _undo(number: int, action: Step) -> Iterable[str]:
     """Takes one change back, if it had begun, whatever becomes of each command."""
     if not action.undo:
         return
-    yield f"if has_begun {number} {'always' if action.outlasts else 'now'}; then"
+    kind = "file" if isinstance(action, _Put) else "setting" if action.outlasts else "running"
+    yield f"if has_begun {number} {kind}; then"
     for command in action.undo:
         yield f"{{\n{command}\n}} 2>/dev/null || trouble {shlex.quote(command)}"
     yield "fi"

@@ -70,7 +70,7 @@ def test_a_line_holds_what_was_said_first() -> None:
 def test_the_columns_are_as_wide_as_what_is_in_them() -> None:
     rows = {"a": (Word.DONE, CHANGES), "web1.example.net": (Word.NOTHING, "")}
     assert table(rows) == [
-        f"a                 done           {CHANGES}",
+        f"a                 done               {CHANGES}",
         "web1.example.net  nothing to do",
     ]
     assert table({}) == []

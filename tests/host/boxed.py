@@ -1,8 +1,6 @@
 """Scripts that would change this machine, run in a folder that stands for its root."""
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest

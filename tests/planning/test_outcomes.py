@@ -1,5 +1,7 @@
 """The word for each host at the end of a run, and why."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.planning.outcomes import WHY_MAX, Course, Word, outcome, short, table
@@ -38,6 +40,30 @@ DONE = Course(changes=CHANGES, is_applied=True, is_changed=True)
         ),
         (Course(changes=CHANGES), False, Word.WOULD, CHANGES),
         (Course(changes=CHANGES), True, Word.LEFT, "the run ended before its turn"),
+        (
+            replace(APPLIED, failed=("Culvert stopped at: x; what it made is taken back",)),
+            True,
+            Word.UNDONE,
+            "Culvert stopped at: x; what it made is taken back",
+        ),
+        (
+            replace(APPLIED, failed=("Culvert stopped at: x",)),
+            True,
+            Word.FAILED,
+            "Culvert stopped at: x",
+        ),
+        (
+            replace(DONE, failed=("it broke",), undone="no way out"),
+            True,
+            Word.UNDONE,
+            "no way out",
+        ),
+        (
+            replace(DONE, failed=("it broke",), unconfirmed="it broke"),
+            True,
+            Word.UNCONFIRMED,
+            "it goes back by itself: it broke",
+        ),
         (
             APPLIED,
             True,

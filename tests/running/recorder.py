@@ -5,8 +5,9 @@ The hosts of `tests.samples` answer as `manager role` in their data `sample` say
 nothing. With `waits_for_other` its proof ends when that of another host has begun, as one of TCP
 does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one.
 What the data has under `boots_with` is a sysctl that a file of the host's sets at boot; under
-`says`, what a script prints that changes it or proves something, and under `ends`, one that asks
-whether all still works.
+`says`, what a script prints that changes it or proves something, under `ends`, one that asks
+whether all still works, and under `works` is what works before. It may have a `holder` and a
+`report`.
 """
 
 import json
@@ -40,17 +41,19 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         setting = self.host.data.get("boots_with", "#")
         when = "deployed" if deployed else "bare"
         passes = self.host.data.get("passes", 0)
-        lines = [f"{when} {self.host.data.sample} {machine} {passes} {setting}"]
+        told = {key: self.host.data.get(key, "") for key in ("holder", "report")}
+        lines = [f"{when} {self.host.data.sample} {machine} {passes} {setting} {json.dumps(told)}"]
     elif kind == "rehearse":
         lines = ["netplan: no such key", "@@ rehearsed: 1"]
         if self.host.data.get("refuses") != kind:
-            lines = ["@@ rehearsed: 0"]
+            works = [f"@@ works: {each}" for each in self.host.data.get("works", ())]
+            lines = [*works, "@@ rehearsed: 0"]
     elif kind == "change":
         lines = [self.host.data.get("says", "it broke")]
         changed.add(self.host.name)
     elif kind in {"extend", "recall", "confirm"}:
         ended = {"extend": "", "recall": "undone", "confirm": "@@ ended: confirmed"}[kind]
-        lines = [self.host.data.get("ends", ended)]
+        lines = self.host.data.get("ends", ended).split("\n")
     else:
         failing = self.host.data.get("fails_check")
         seen = self.host.data.get("says", "what was seen")
@@ -65,14 +68,16 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role, machine, passes, setting = output.split()
+    plain, brace, told = output.partition("{")
+    when, manager, role, machine, passes, *setting = plain.split()
     found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
     (end,) = samples.node(role).ends
     return replace(
         found,
         machine=machine,
         paths={(end.local, end.remote): int(passes)} if int(passes) else {},
-        sysctl_files=samples.sysctl_files({LATER: setting}),
+        sysctl_files=samples.sysctl_files({LATER: " ".join(setting)}),
+        **json.loads(brace + told),
     )
 
 

@@ -132,7 +132,7 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
     """A way to disconnect that tells what became of the hosts, and waits for none of them."""
 
     def end(state: State) -> None:
-        is_interrupted = len(state.pool) > 0
+        is_cut_short = len(state.pool) > 0
         # Settling and disconnecting take places in the same pool.
         state.pool.kill()
         try:
@@ -141,13 +141,15 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
             else:
                 confirming.settle(state)
         finally:
+            # Also where it is interrupted again.
             report.show(state)
-        disconnect_all(state)
-        if is_interrupted:
-            # What still reads at the end of the program has a traceback there.
-            closing = [gevent.spawn(deadlines.close, host.connector) for host in state.inventory]
-            gevent.joinall(closing)
-            gevent.idle()
+            disconnect_all(state)
+            if is_cut_short or _received:
+                # What still reads at the end of the program has a traceback there.
+                gevent.joinall(
+                    [gevent.spawn(deadlines.close, h.connector) for h in state.inventory]
+                )
+                gevent.idle()
 
     return end
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests import runs
 from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
-from tests.samples import SERVER, bare, deployed
+from tests.samples import CLIENT, HOSTS, SERVER, bare, deployed
 from tests.ssh_hosts import At, SshHost, SshHosts
 
 # Of hosts that are declared to carry nothing any more: each needs no other.
@@ -164,6 +164,75 @@ def test_an_interrupted_run_has_hosts_go_back_and_tells_what_is_known(
         ["web1.example.net", "undone", why],
         ["web2", "nothing to do"],
     ]
+
+
+def test_a_run_that_is_interrupted_while_hosts_are_confirmed_has_them_go_back(
+    tmp_path: Path,
+) -> None:
+    host = SshHost(OLD, NEW, {"confirm": "hangs"})
+    with SshHosts({"web1.example.net": host}) as listening:
+        inventory = [listening.data("web1.example.net", tunnel=[])]
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y")
+        until(lambda: "confirm" in host.asked)
+        process.send_signal(signal.SIGINT)
+        done = runs.end(process)
+    assert done.status == 130
+    assert host.asked[-2:] == ["confirm", "recall"]
+    assert done.table == [["web1.example.net", "undone", "the run was interrupted"]]
+
+
+def test_an_interrupted_run_has_a_server_go_back_that_waits_for_its_client(tmp_path: Path) -> None:
+    server, client = HOSTS["server"], HOSTS["client"]
+    hosts = {
+        server: SshHost(bare("ifupdown", "server"), deployed("ifupdown", "server")),
+        client: SshHost(NEW, OLD, {"change": "hangs"}),
+    }
+    with SshHosts(hosts) as listening:
+        inventory = [
+            listening.data(server, tunnel_server=SERVER),
+            listening.data(client, tunnel=CLIENT),
+        ]
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y")
+        until(lambda: "change" in hosts[client].asked)
+        process.send_signal(signal.SIGINT)
+        done = runs.end(process)
+    assert done.status == 130
+    assert [host.asked[-1] for host in hosts.values()] == ["recall", "recall"]
+    assert [row[1] for row in done.table] == ["undone", "undone"]
+
+
+def test_a_run_that_is_interrupted_again_tells_that_its_hosts_go_back_by_themselves(
+    tmp_path: Path,
+) -> None:
+    host = SshHost(OLD, NEW, {"change": "hangs", "recall": "hangs"})
+    with SshHosts({"web1.example.net": host}) as listening:
+        inventory = [listening.data("web1.example.net", tunnel=[])]
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y")
+        for at in ("change", "recall"):
+            until(lambda at=at: at in host.asked)  # type: ignore[misc]
+            process.send_signal(signal.SIGINT)
+        done = runs.end(process)
+    assert done.status == 130
+    assert done.table == [
+        [
+            "web1.example.net",
+            "not confirmed yet",
+            "it goes back by itself: the run was interrupted",
+        ]
+    ]
+
+
+def test_a_run_that_is_to_outlast_its_terminal_does(tmp_path: Path) -> None:
+    host = SshHost(OLD, NEW, takes={"change": 2})
+    with SshHosts({"web1.example.net": host}) as listening:
+        inventory = [listening.data("web1.example.net", tunnel=[])]
+        program = ("nohup", *runs.PYINFRA)
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y", program=program)
+        until(lambda: "change" in host.asked)
+        process.send_signal(signal.SIGHUP)
+        done = runs.end(process)
+    assert done.status == 0, done.output
+    assert done.table == [["web1.example.net", "done", REMOVED]]
 
 
 @pytest.mark.parametrize("at", ["banner", "login", "read"])

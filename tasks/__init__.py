@@ -6,6 +6,7 @@ verify     proves that packets flow, and changes nothing
 drift      shows what a run would change, and fails where that is anything
 addresses  lists who has which tunnel addresses, and what is free
 remove     takes Culvert off a host
+undo       takes back what the last run changed
 
 The rooms behind, along the way of the data; each knows those above it alone:
 

@@ -82,7 +82,7 @@ def of(state: HostState) -> dict[str, str]:
         "stamp": state.stamp,
         "holder": "cut off" if state.is_cut_off else state.holder,
         "report": state.report,
-        "record": state.record,
+        "record": f"by {state.recorded_by}\n{state.record}" if state.record else "",
         "warnings": "",
         "lines": "\n".join(map(_line, state.lines)),
         "end": "",

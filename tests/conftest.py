@@ -17,14 +17,19 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     conftest.py.
     """
     rows: dict[str, dict[str, str]] = {}
+    cuts: list[str] = []
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.getreports(outcome):
             found = dict(getattr(report, "user_properties", ()))
+            cuts += found.get("cuts", ())
             if "scenario" in found:
                 cells = rows.setdefault(found["host"], {})
                 seconds = found.get("seconds")
                 ended = f"{seconds:.0f} s" if outcome == "passed" else outcome.upper()
                 cells[found["scenario"]] = ended
+    if cuts:
+        survived = len({*cuts})
+        terminalreporter.section(f"{survived} different points where a run was cut, all survived")
     if not rows:
         return
     titles = list(dict.fromkeys(title for cells in rows.values() for title in cells))

@@ -48,6 +48,7 @@ def parse(output: str) -> HostState:
     if "end" not in sections:
         raise UnreadableStateError("the script that reads the host didn't run to its end")
     try:
+        by, _, record = sections["record"].partition("\n")
         links = _links(sections["addresses"])
         outer = _outer_routes(sections["devices"])
         return HostState(
@@ -92,7 +93,8 @@ def parse(output: str) -> HostState:
             holder="" if sections["holder"] == rollback.CUT_OFF else sections["holder"],
             is_cut_off=sections["holder"] == rollback.CUT_OFF,
             report=sections["report"],
-            record=sections["record"],
+            record=record,
+            recorded_by=by.removeprefix("by").strip(),
             warnings=tuple(sections["warnings"].splitlines()),
             paths=_paths(sections["paths"]),
             lines=tuple(_lines(sections["lines"])),

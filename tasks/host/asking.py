@@ -172,6 +172,9 @@ grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
 """
 
+_REMEMBERING = f"""echo "by $(cat {rollback.RECORDED_BY} 2>/dev/null)"
+cat {rollback.RECORD} 2>/dev/null"""
+
 
 def script(
     node: Node,
@@ -205,7 +208,7 @@ def script(
         .replace("@HOLDING@", rollback.HOLDING)
         .replace("@STAMP@", rollback.STAMP)
         .replace("@REPORT@", rollback.REPORT)
-        .replace("@RECORD@", f"cat {rollback.RECORD} 2>/dev/null" if remembers else "")
+        .replace("@RECORD@", _REMEMBERING if remembers else "")
         .replace("@LIMIT@", str(_RULESET_LIMIT))
         .replace("@OWN_TABLE@", " ".join(OWN_TABLE))
         .replace("@MEASURING@", measuring)

@@ -109,6 +109,7 @@ class Changes:
     made so far is taken back. `folders` are all those where a run that was killed may have left
     something, `own_folders` patterns of those that go with the last file in them. What is
     `from_nothing` finds nothing of Culvert's on the host, and what is `to_nothing` leaves nothing.
+    What `goes_back` is done by commands that may find less to do than they say.
     """
 
     host: str
@@ -120,6 +121,7 @@ class Changes:
     steps: tuple[Step, ...] = ()
     from_nothing: bool = False
     to_nothing: bool = False
+    goes_back: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.files or self.removals or self.steps)
@@ -144,6 +146,7 @@ class Changes:
             steps=tuple(step.reversed() for step in reversed(self.removals)),
             from_nothing=self.to_nothing,
             to_nothing=self.from_nothing,
+            goes_back=not self.goes_back,
         )
 
     def diff(self) -> str:
@@ -162,7 +165,6 @@ class Changes:
         changed is taken back: there and then, by what waits beside it, or at the next boot.
         """
         written = [change for change in self.files if change.after]
-        actions = [*self.removals, *map(_put, self.files), *self.steps]
         return "\n".join(
             [
                 _HEAD,
@@ -174,7 +176,7 @@ class Changes:
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
                 *rollback.arming(guard, self.way_back(), self.record()),
-                *(line for n, action in enumerate(actions, 1) for line in _act(n, action)),
+                *(line for n, act in enumerate(self._actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
                 *_tidy(self.files, self.own_folders),
                 "step='having the change stay'",
@@ -182,6 +184,13 @@ class Changes:
                 _EPILOGUE,
             ]
         )
+
+    @property
+    def _actions(self) -> list[Step]:
+        removals, steps = self.removals, self.steps
+        if self.goes_back:
+            removals, steps = (tuple(map(_tolerant, each)) for each in (removals, steps))
+        return [*removals, *map(_put, self.files), *steps]
 
     def staying(self) -> Iterable[str]:
         """Lines that confirm what was changed."""
@@ -194,14 +203,13 @@ class Changes:
         Its arguments are `now`, or `boot` where the machine has started anew since and its network
         is still to come up; and why. What can't be taken back is told in its report.
         """
-        actions = [*self.removals, *map(_put, self.files), *self.steps]
-        back = [*enumerate(actions, 1)][::-1]
+        back = [*enumerate(self._actions, 1)][::-1]
         leftovers = [each for c in self.files for each in (c.kept, c.staged.removeprefix("$root"))]
         return "\n".join(
             [
                 _HEAD.replace("set -eu", "set -u"),
                 _TOOLS,
-                rollback.BACK.replace("@BEGUN@", str(len(actions))),
+                rollback.BACK.replace("@BEGUN@", str(len(back))),
                 *(line for number, action in back for line in _undo(number, action)),
                 f"rm -f {' '.join(leftovers)}",
                 'for folder in $(cat "$undoing/made"); do rmdir "$folder" 2>/dev/null; done',
@@ -393,6 +401,12 @@ def _act(number: int, action: Step) -> Iterable[str]:
     """One change; how far it is stands where what takes it back looks."""
     yield f'begun={number}; echo {number} >"$hold/begun"'
     yield from _run(action.commands)
+
+
+def _tolerant(step: Step) -> Step:
+    """Whatever becomes of each command: what the host is after all of them is what counts."""
+    commands = (f"{{\n{command}\n}} 2>/dev/null || true" for command in step.commands)
+    return replace(step, commands=tuple(commands))
 
 
 def _undo(number: int, action: Step) -> Iterable[str]:

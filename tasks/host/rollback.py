@@ -35,12 +35,32 @@ _UNIT_FILE = f"{_UNITS}/{BOOT_UNIT}"
 _WANTED_BY = f"{_UNITS}/sysinit.target.wants/{BOOT_UNIT}"
 
 RECORD = f"{CONFIRMED}/record"
+RECORDED_BY = f"{CONFIRMED}/holder"
 JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", _UNIT_FILE)
 """Patterns, as of find(1)'s -path, of what is no part of what a host carries."""
 
 _PROGRAMS = Path(__file__).parent
 _FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
 _WAITING = (_PROGRAMS / "wait.sh").read_text()
+# What nobody meant to touch, and what may be lost all the same: by a hook, or a manager. Not all of
+# a routing daemon's.
+_REMEMBER = """{
+    ip address save >"$pending.new/addresses"
+    for version in 4 6; do
+        ip -$version route save default >"$pending.new/routes-$version-default"
+        for protocol in boot static ra dhcp; do
+            ip -$version route save proto $protocol >"$pending.new/routes-$version-$protocol"
+        done
+    done
+}"""
+# What is there, is left as it is.
+_RECALL = """{
+    ip address restore <"$undoing/addresses"
+    for version in 4 6; do
+        for file in "$undoing/routes-$version-"*; do ip -$version route restore <"$file"; done
+    done
+}"""
+
 CUT_OFF = "cut off"
 HOLDING = f"""{_FUNCTIONS}
 if [ -d "$hold" ] && {{ lives "$hold/pid" || lives "$hold/waiter"; }}; then
@@ -82,7 +102,8 @@ has_begun() {{
 # Of the change that was under way, and of those that a boot took back, some was never made.
 trouble() {{ [ "$mode" = boot ] || [ "$number" -ge "$begun" ] || troubles="$troubles $1;"; }}"""
 """What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
-BACK_AGAIN = f"""now=$(date -u '+%Y-%m-%d %H:%M:%S')
+BACK_AGAIN = f"""[ "$mode" = boot ] || {_RECALL} >/dev/null 2>&1
+now=$(date -u '+%Y-%m-%d %H:%M:%S')
 begun="the run of $(cat "$undoing/holder")${{troubles:+, of which this was left:$troubles}}"
 put {REPORT} "$now UTC: undone, because $why: $begun"
 rm -f {_WANTED_BY} {_UNIT_FILE}
@@ -135,6 +156,7 @@ def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
     yield from _written("$pending.new/undo", undo)
     yield from _written("$pending.new/record", record)
     yield 'cp "$hold/holder" "$pending.new/holder"; echo "$made" >"$pending.new/made"'
+    yield f"{_REMEMBER} 2>/dev/null || true"
     yield 'sync "$pending.new"/* "$pending.new"'
     if guard.within:
         yield f"mkdir -p {_UNITS}/sysinit.target.wants"
@@ -167,7 +189,8 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
     if forgets:
         yield 'rm -rf "$store"/*.new "$store/gone"; rmdir "$store" 2>/dev/null || true'
     else:
-        yield f'mv -T "$store/confirmed.new" {CONFIRMED}; rm -f {CONFIRMED}/undo {CONFIRMED}/made'
+        yield f'mv -T "$store/confirmed.new" {CONFIRMED}'
+        yield f"find {CONFIRMED} -type f ! -name record ! -name holder -delete"
         yield 'sync "$store"'
     yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
     yield "release"

@@ -195,8 +195,9 @@ class HostState:
     is_cut_off: bool = False
     # What it wrote down of a run that was undone.
     report: str = ""
-    # What the last confirmed run changed, where that was asked.
+    # What the last confirmed run changed, and whose that was since when, where that was asked.
     record: str = ""
+    recorded_by: str = ""
     # What others' hooks had to say of the last run.
     warnings: tuple[str, ...] = ()
     # Lines of other people's files that may speak of one of the host's tunnels.

@@ -7,7 +7,7 @@ its files anew, which takes the uplink's address away for a moment.
 from collections.abc import Collection, Iterable, Mapping
 
 from tasks.declared.model import Lan, Node
-from tasks.host.changes import Step
+from tasks.host.changes import RUN, Step
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
 from tasks.parts.part import Site
@@ -106,10 +106,14 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         service = path.rpartition("/")[2]
         if path.startswith(f"{_UNITS}/{_PREFIX}") and service not in wanted:
             forget = f"systemctl reset-failed {service} 2>/dev/null || true"
-            yield _step(f"systemctl --quiet disable --now {service}", forget)
+            yield _stop(service, state, forget)
+            yield _disabling(service, state)
     for service, lan in wanted.items():
         if _is_active(service, state) and _files(lan.interface) & {*changed}:
-            yield _step(f"systemctl stop {service}")
+            yield _stop(service, state)
+    if any(path.startswith(f"{_UNITS}/{_PREFIX}") for path in changed):
+        # Nothing, and taken back once the files are, before all of the above.
+        yield Step((), (":",), undo=("systemctl daemon-reload",))
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -120,14 +124,27 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         service = _service(lan.interface)
         unit = state.units.get(service)
         if unit is None or not unit.is_enabled:
-            yield _step(f"systemctl --quiet enable {service}")
+            disable = f"systemctl --quiet disable {service}"
+            yield _step(f"systemctl --quiet enable {service}", undo=(disable,), outlasts=True)
         if not _is_active(service, state) or _files(lan.interface) & {*changed}:
-            yield _step(f"systemctl start {service}")
+            # Where it ran before, it is started again once its old files are back.
+            yield _step(f"systemctl start {service}", undo=(f"systemctl stop {service}",))
 
 
 def _is_active(service: str, state: HostState) -> bool:
     return service in state.units and state.units[service].is_active
 
 
-def _step(command: str, *unshown: str) -> Step:
-    return Step((f" run: {command}",), (command, *unshown))
+def _stop(service: str, state: HostState, *unshown: str) -> Step:
+    undo = (f"systemctl start {service}",) if _is_active(service, state) else ()
+    return _step(f"systemctl stop {service}", *unshown, undo=undo)
+
+
+def _disabling(service: str, state: HostState) -> Step:
+    unit = state.units.get(service)
+    undo = (f"systemctl --quiet enable {service}",) if unit and unit.is_enabled else ()
+    return _step(f"systemctl --quiet disable {service}", undo=undo, outlasts=True)
+
+
+def _step(command: str, *unshown: str, undo: tuple[str, ...] = (), outlasts: bool = False) -> Step:
+    return Step((f"{RUN}{command}",), (command, *unshown), undo, outlasts=outlasts)

@@ -4,6 +4,7 @@
 table, whose rules neither a flush nor another program takes away (NFT_TABLE_F_OWNER, Linux 5.12).
 """
 
+import base64
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,14 +128,41 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """The table goes when nothing needs it any more."""
+    is_active = _is_active(state)
     if site.node.is_declared:
-        if FILE in changed and _is_active(state):
-            # Taken back after the file is.
-            yield Step((), (":",), undo=(f"systemctl reload {SERVICE}",))
-        return
-    if _UNIT_FILE in state.files:
+        if is_active and (undo := _as_it_ran(state, changed)):
+            # Nothing, and taken back once the files are.
+            yield Step((), (":",), undo)
+    elif _UNIT_FILE in state.files:
+        unit = state.units.get(SERVICE)
+        enable = (f"systemctl --quiet enable {SERVICE}",) if unit and unit.is_enabled else ()
+        yield Step((), (f"systemctl --quiet disable {SERVICE}",), enable, outlasts=True)
         forget = f"systemctl reset-failed {SERVICE} 2>/dev/null || true"
-        yield Step((f"-table {TABLE}",), (f"systemctl --quiet disable --now {SERVICE}", forget))
+        start = (f"systemctl start {SERVICE}", *_running_again(state)) if is_active else ()
+        yield Step((f"-table {TABLE}",), (f"systemctl stop {SERVICE}", forget), start)
+    if _UNIT_FILE in changed:
+        yield Step((), (":",), ("systemctl daemon-reload",))
+
+
+def _as_it_ran(state: HostState, changed: Collection[str]) -> tuple[str, ...]:
+    """What has the table held as it was, with the old files there."""
+    if {HOLDER, _UNIT_FILE} & {*changed}:
+        return (f"systemctl restart {SERVICE}", *_running_again(state))
+    if again := _running_again(state):
+        return again
+    return (f"systemctl reload {SERVICE}",) if FILE in changed else ()
+
+
+def _running_again(state: HostState) -> tuple[str, ...]:
+    """What loads the table as it was where that isn't what its file says."""
+    running, of_file = _answer(state)
+    if not running or (of_file and not [*_differences(state)]):
+        return ()
+    text = f"table {TABLE} {{ flags owner; }}\ndelete table {TABLE}\n{running}\n"
+    # Whatever the host says that it is.
+    content = base64.b64encode(text.encode()).decode()
+    before = "$scratch/before.nft"
+    return (f'echo {content} | base64 -d >"{before}"', f'{HOLDER} load "{before}"')
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -148,7 +176,8 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     unit = state.units.get(SERVICE)
     if unit is None or not unit.is_enabled:
         enable = f"systemctl --quiet enable {SERVICE}"
-        yield Step((f" run: {enable}",), (enable,), (f"systemctl --quiet disable {SERVICE}",))
+        disable = f"systemctl --quiet disable {SERVICE}"
+        yield Step((f" run: {enable}",), (enable,), (disable,), outlasts=True)
     if not _is_active(state):
         yield Step(
             (f"+table {TABLE}",),

@@ -1,20 +1,34 @@
 """Pure: a tunnel as the kernel holds it: lines that tell of it, commands that make it so."""
 
+import shlex
 from collections.abc import Collection, Iterable
 
-from netaddr import IPAddress
+from netaddr import IPAddress, IPNetwork
 
 from tasks.declared.model import End
 from tasks.host.changes import Step, sysctl_command, sysctl_lines
-from tasks.host.state import SET_PROTOCOLS, HostState, Link, Route, sysctl_key
+from tasks.host.state import (
+    FALLBACK,
+    LOCAL,
+    MAIN,
+    SET_PROTOCOLS,
+    HostState,
+    Link,
+    Route,
+    sysctl_key,
+)
 
-# The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF).
+# The kernel's metric for the route that comes with an address (IP6_RT_PRIO_ADDRCONF), and for one
+# that is added without any (IP6_RT_PRIO_USER).
 _CONNECTED_METRIC = 256
+_ADDED_METRIC = 1024
 
 # Nothing that leads a host elsewhere comes out of a tunnel in good faith, and anybody can send it
 # who can write the other end's IPv4 address as a source: one router advertisement was seen to give
 # a client another default route, an MTU of 1280 and a hop limit of 1 (ndisc_router_discovery).
 UNHEARD = ("accept_ra", "accept_redirects", "autoconf")
+# Those of one interface that are read of a host.
+_READ = (*UNHEARD, "forwarding", "hop_limit", "mtu", "proxy_ndp", "disable_ipv6")
 
 
 def settings(end: End) -> dict[str, str]:
@@ -24,8 +38,8 @@ def settings(end: End) -> dict[str, str]:
 
 def link_line(link: Link) -> str:
     return (
-        f"link {link.name}: sit local {link.local or 'any'} remote {link.remote or 'any'} "
-        f"ttl {link.ttl or 'inherit'} mtu {link.mtu} {'up' if link.is_up else 'down'}"
+        f"link {link.name}: sit {_endpoints(link)} "
+        f"{_ttl(link)} mtu {link.mtu} {'up' if link.is_up else 'down'}"
     )
 
 
@@ -54,6 +68,74 @@ def creation(end: End) -> Iterable[str]:
         yield f"ip -6 route add {_route(destination, end)}"
 
 
+def making_again(interface: str, state: HostState) -> Iterable[str]:
+    """Commands that make a tunnel what it was, whatever there is of it by now."""
+    link = state.links[interface]
+    endpoints = f"{_endpoints(link)} {_ttl(link)}"
+    yield f"ip link add {interface} mtu {link.mtu} type sit {endpoints}"
+    # Where its manager has made it, that was by its file.
+    yield f"ip tunnel change {interface} mode sit {endpoints}"
+    yield f"ip link set dev {interface} mtu {link.mtu}"
+    yield from _settings_again(interface, state)
+    yield f"ip link set dev {interface} {'up' if link.is_up else 'down'}"
+    yield from _addresses_again(link, state)
+    for table, routes in ((MAIN, state.routes), *state.tables.items()):
+        for route in routes:
+            if route.device == interface and table != LOCAL and _is_to_stay(route):
+                yield _route_again(route, table)
+
+
+def _settings_again(interface: str, state: HostState) -> Iterable[str]:
+    paths = [f"net/ipv6/conf/{interface}/{key}" for key in _READ]
+    for path in (*paths, f"net/ipv6/neigh/{interface}/proxy_delay"):
+        if path in state.sysctls:
+            yield sysctl_command(path, state.sysctls[path])
+
+
+def _addresses_again(link: Link, state: HostState) -> Iterable[str]:
+    for network in link.addresses:
+        # The kernel makes those by itself.
+        if not IPAddress(network.partition("/")[0]).is_link_local():
+            yield _address_again(network, link.name, state)
+
+
+def _address_again(network: str, interface: str, state: HostState) -> str:
+    """What adds an address, with the route that came with it and no other one."""
+    metrics = {
+        route.metric
+        for route in state.routes
+        if (route.device, route.protocol) == (interface, "kernel")
+        and route.network == IPNetwork(network).cidr
+    }
+    # NetworkManager gives it a metric of its own.
+    flag = " noprefixroute" if metrics and _CONNECTED_METRIC not in metrics else ""
+    return f"ip address add {shlex.quote(network)} dev {interface}{flag}"
+
+
+def _route_again(route: Route, table: str = MAIN) -> str:
+    """What adds a route as it was; one in its place stays."""
+    via = f"via {shlex.quote(route.gateway)} " if route.gateway else ""
+    kind = "" if route.type == "unicast" else f"{shlex.quote(route.type)} "
+    words = f"{kind}{shlex.quote(route.destination)} {via}dev {shlex.quote(route.device)}"
+    in_table = "" if table == MAIN else f" table {shlex.quote(table)}"
+    protocol = shlex.quote(route.protocol)
+    return f"ip -6 route add {words} proto {protocol} metric {route.metric}{in_table}"
+
+
+def _is_to_stay(route: Route) -> bool:
+    """Whether nobody else brings a route of a tunnel's back: no routing daemon, nor the kernel."""
+    is_set = route.protocol in (*SET_PROTOCOLS, "kernel")
+    return is_set and not route.network.ip.is_link_local()
+
+
+def _endpoints(link: Link) -> str:
+    return f"local {link.local or 'any'} remote {link.remote or 'any'}"
+
+
+def _ttl(link: Link) -> str:
+    return f"ttl {link.ttl or 'inherit'}"
+
+
 def is_made(end: End) -> str:
     """A command that fails where a new tunnel isn't up with its address."""
     return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep ."
@@ -70,21 +152,27 @@ def wrong_settings(end: End, state: HostState) -> Iterable[Step]:
         wanted[f"{conf}/mtu"] = str(end.mtu)
     for path, value in wanted.items():
         if state.sysctls.get(path, value) != value:
-            yield Step(tuple(sysctl_lines(path, value, state)), (sysctl_command(path, value),))
+            yield Step(
+                tuple(sysctl_lines(path, value, state)),
+                (sysctl_command(path, value),),
+                (sysctl_command(path, state.sysctls[path]),),
+            )
 
 
 def mending(end: End, state: HostState) -> Iterable[Step]:
     """What a running tunnel lacks, changed in place: no packet is lost. Stale routes go before."""
     link = state.links[end.interface]
-    yield from _mend_link(link, _wanted(end))
-    yield from _mend_addresses(end, link)
+    yield from _mend_link(link, _wanted(end), state)
+    yield from _mend_addresses(end, link, state)
     if end.network in link.addresses:
         yield from _mend_connected_route(end, state)
     there = {route.destination for route in _routes_of(end, state) if _is_wanted(route, end)}
     for destination in end.destinations:
         if destination not in there:
             words = _route(destination, end)
-            yield Step((f"+route {words}",), (f"ip -6 route add {words}",))
+            # No other that leads there, of a routing daemon.
+            undo = f"ip -6 route delete {words} proto boot metric {_ADDED_METRIC}"
+            yield Step((f"+route {words}",), (f"ip -6 route add {words}",), (undo,))
 
 
 def stale_routes(end: End, state: HostState) -> Iterable[Step]:
@@ -95,11 +183,13 @@ def stale_routes(end: End, state: HostState) -> Iterable[Step]:
         if is_ours and not _is_wanted(route, end):
             via = f"via {route.gateway} " if route.gateway else ""
             words = f"{route.destination} {via}dev {end.interface}"
-            yield Step((f"-route {words}",), (f"ip -6 route delete {words} metric {route.metric}",))
+            delete = f"ip -6 route delete {words} metric {route.metric}"
+            yield Step((f"-route {words}",), (delete,), (_route_again(route),))
     for route in state.routes:
         if route.device == end.interface and _is_left_behind(route, end):
             words = f"{route.destination} dev {end.interface} metric {route.metric}"
-            yield Step((f"-route {words}",), (f"ip -6 route delete {words}",))
+            delete = f"ip -6 route delete {words}"
+            yield Step((f"-route {words}",), (delete,), (_route_again(route),))
 
 
 def _is_left_behind(route: Route, end: End) -> bool:
@@ -135,12 +225,13 @@ done; ip -all netns exec ip -o link show type sit || true; } 2>/dev/null |
 
 def unloading(leaving: Collection[str], state: HostState) -> Iterable[Step]:
     """The module goes with the last tunnel, and takes its sit0 along, as before the first run."""
-    others = {n for n, link in state.links.items() if link.kind == "sit"} - {*leaving, "sit0"}
-    fallback = state.links.get("sit0")
+    others = {n for n, link in state.links.items() if link.kind == "sit"} - {*leaving, FALLBACK}
+    fallback = state.links.get(FALLBACK)
     if leaving and not others and fallback and not fallback.is_up and state.sit_is_module:
         yield Step(
             ("-link sit0: down",),
             (UNLOAD,),
+            ("modprobe sit",),
             reason="the kernel's fallback device: goes with its sit module if no container has "
             "tunnels",
         )
@@ -158,27 +249,42 @@ def _route(destination: str, end: End) -> str:
     return f"{destination} via {end.peer} dev {end.interface}"
 
 
-def _mend_link(link: Link, wanted: Link) -> Iterable[Step]:
-    commands = []
+def _mend_link(link: Link, wanted: Link, state: HostState) -> Iterable[Step]:
+    commands, undo = [], []
     if (link.local, link.remote, link.ttl) != (wanted.local, wanted.remote, wanted.ttl):
-        commands.append(
-            f"ip tunnel change {link.name} mode sit "
-            f"local {wanted.local} remote {wanted.remote} ttl {wanted.ttl}"
-        )
+        change = f"ip tunnel change {link.name} mode sit"
+        commands.append(f"{change} {_endpoints(wanted)} {_ttl(wanted)}")
+        undo.append(f"{change} {_endpoints(link)} {_ttl(link)}")
     if link.mtu != wanted.mtu:
         commands.append(f"ip link set dev {link.name} mtu {wanted.mtu}")
+        undo.append(f"ip link set dev {link.name} mtu {link.mtu}")
+        # With the link's it follows by itself, and need not have been the same.
+        path = f"net/ipv6/conf/{link.name}/mtu"
+        if path in state.sysctls:
+            undo.append(sysctl_command(path, state.sysctls[path]))
     if not link.is_up:
         commands.append(f"ip link set dev {link.name} up")
+        # Which takes all addresses away.
+        undo += [f"ip link set dev {link.name} down", *_addresses_again(link, state)]
     if commands:
-        yield Step((f"-{link_line(link)}", f"+{link_line(wanted)}"), tuple(commands))
+        shown = (f"-{link_line(link)}", f"+{link_line(wanted)}")
+        yield Step(shown, tuple(commands), tuple(undo))
 
 
-def _mend_addresses(end: End, link: Link) -> Iterable[Step]:
+def _mend_addresses(end: End, link: Link, state: HostState) -> Iterable[Step]:
     for network in link.addresses:
         if network != end.network and not IPAddress(network.partition("/")[0]).is_link_local():
-            yield Step((f"-{_address(network, end)}",), (_ip_address("delete", network, end),))
+            yield Step(
+                (f"-{_address(network, end)}",),
+                (_ip_address("delete", network, end),),
+                (_address_again(network, end.interface, state),),
+            )
     if end.network not in link.addresses:
-        yield Step((f"+{_address(end.network, end)}",), (_ip_address("add", end.network, end),))
+        yield Step(
+            (f"+{_address(end.network, end)}",),
+            (_ip_address("add", end.network, end),),
+            (_ip_address("delete", end.network, end),),
+        )
 
 
 def _ip_address(action: str, network: str, end: End) -> str:
@@ -190,7 +296,9 @@ def _mend_connected_route(end: End, state: HostState) -> Iterable[Step]:
     held = {(route.destination, route.device) for route in state.routes}
     if (end.connected, end.interface) not in held:
         words = f"{end.connected} dev {end.interface}"
+        as_kernels = f"{words} proto kernel metric {_CONNECTED_METRIC}"
         yield Step(
             (f"+route {words}",),
-            (f"ip -6 route add {words} proto kernel metric {_CONNECTED_METRIC}",),
+            (f"ip -6 route add {as_kernels}",),
+            (f"ip -6 route delete {as_kernels}",),
         )

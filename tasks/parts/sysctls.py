@@ -183,14 +183,7 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
     for path, value in settings.items():
         if state.sysctls.get(path) == value:
             continue
-        yield Step(
-            shown=tuple(sysctl_lines(path, value, state)),
-            commands=(sysctl_command(path, value),),
-            undo=tuple(
-                sysctl_command(each, state.sysctls[each]) for each in _written_by(path, state)
-            ),
-            reason=_reason(path, value, state),
-        )
+        yield _written(path, value, state, _reason(path, value, state))
     if state.sysctls.get(_FORWARDING) == settings.get(_FORWARDING) == "1":
         # Somebody turned it off on an interface since. Elsewhere than on Culvert's way that may
         # be meant.
@@ -199,7 +192,23 @@ def _setting(settings: Mapping[str, str], node: Node, state: HostState) -> Itera
         mine |= {lan.interface for lan in node.lans}
         for path in _each_forwarding(state.sysctls):
             if state.sysctls[path] == "0" and path.split("/")[3] in mine:
-                yield Step(tuple(sysctl_lines(path, "1", state)), (sysctl_command(path, "1"),))
+                yield _written(path, "1", state)
+
+
+def _written(
+    path: str, value: str, state: HostState, reason: str = "", *, is_shown: bool = True
+) -> Step:
+    """What writes a setting, and all as it was that this changes.
+
+    Nobody sets anew what is kept of an interface that isn't Culvert's.
+    """
+    return Step(
+        shown=tuple(sysctl_lines(path, value, state)) if is_shown else (),
+        commands=(sysctl_command(path, value),),
+        undo=tuple(sysctl_command(each, state.sysctls[each]) for each in _written_by(path, state)),
+        reason=reason,
+        outlasts=path.split("/")[3] not in owned_interfaces(state),
+    )
 
 
 def _reason(path: str, value: str, state: HostState) -> str:
@@ -246,7 +255,7 @@ def _setting_back(
         if path in needed or path.endswith("/forwarding"):
             continue
         if state.sysctls[path] != value:
-            yield Step(tuple(sysctl_lines(path, value, state)), (sysctl_command(path, value),))
+            yield _written(path, value, state)
 
 
 def _forwarding_back(
@@ -260,12 +269,8 @@ def _forwarding_back(
     changed = written = {p: v for p, v in after.items() if state.sysctls[p] != v}
     if _FORWARDING in changed:
         # That writes every interface's: what differs is written after it.
-        yield Step(
-            tuple(sysctl_lines(_FORWARDING, common, state)),
-            (sysctl_command(_FORWARDING, common),),
-            reason=_reach(common, [p for p in changed if after[p] == common and p in staying]),
-        )
+        reach = _reach(common, [p for p in changed if after[p] == common and p in staying])
+        yield _written(_FORWARDING, common, state, reach)
         written = {p: v for p, v in after.items() if v != common}
     for path, value in written.items():
-        shown = tuple(sysctl_lines(path, value, state)) if path in changed else ()
-        yield Step(shown, (sysctl_command(path, value),))
+        yield _written(path, value, state, is_shown=path in changed)

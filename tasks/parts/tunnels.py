@@ -50,18 +50,25 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Tunnels go while their manager still has the files that tell of them."""
-    del changed
-    for interface, holder in _leaving(site, state).items():
+    leaving = _leaving(site, state)
+    for interface, holder in leaving.items():
         link = state.links.get(interface)
         if link is None:
-            yield Step((), tuple(holder.remove(interface)))
+            removing = tuple(holder.remove(interface))
+            yield Step((), removing, tuple(holder.restore(interface, (), state)))
         elif link.kind == "sit":
             # Whatever else has the name by now is none of Culvert's.
             gone = f"[ ! -e /sys/class/net/{interface} ]"
+            made = tuple(sit.making_again(interface, state))
             yield Step(
                 shown=(f"-{sit.link_line(link)}",),
                 commands=(*holder.remove(interface), f"{gone} || ip link delete {interface}"),
+                undo=tuple(holder.restore(interface, made, state)),
             )
+    for path in state.files:
+        if undo := tuple(_read_again(path, site, state, changed, leaving)):
+            # Nothing, and taken back once the files are.
+            yield Step((), (":",), undo)
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -80,6 +87,23 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     yield from manager.refresh(site, state, changed)
     for end in kept:
         yield from sit.mending(end, state)
+
+
+def _read_again(
+    path: str,
+    site: Site,
+    state: HostState,
+    changed: Collection[str],
+    leaving: Collection[str],
+) -> Iterable[str]:
+    """What has the manager know the old file of a tunnel that stays, or is made anew."""
+    manager = _manager(site)
+    interface = manager.defines(path) if manager else None
+    if manager is None or interface is None or interface in leaving:
+        return ()
+    if interface not in state.links:
+        return manager.restore(interface, (), state)
+    return manager.reread(interface) if path in changed else ()
 
 
 def _manager(site: Site) -> Manager | None:
@@ -118,7 +142,9 @@ _NO_LINK = Link(name="", kind=None, is_up=False, mtu=0)
 def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterable[Step]:
     for index, end in enumerate(new):
         shown = list(sit.creation_lines(end))
-        undo = [*manager.remove(end.interface), f"ip link delete {end.interface}"]
+        # Most managers take the link along.
+        gone = f"[ ! -e /sys/class/net/{end.interface} ]"
+        undo = [*manager.remove(end.interface), f"{gone} || ip link delete {end.interface}"]
         reason = ""
         if index == 0 and "sit0" not in state.links:
             shown.append("+link sit0: down")

@@ -10,6 +10,9 @@ exposure   what the IPv6 Internet reaches on a host as soon as that has a tunnel
 warnings   what stops nothing, and is better known
 outcomes   what became of each host of a run, in a word and why
 plan       from what a host is to carry, and what it is now, to the changes between
+undo       back to before the last confirmed run, where nothing that it touched has changed since
+aims       what a run is for, by which its hosts are read and planned
+confirming whether what worked before a run still does
 proof      what shows that packets flow
     tcp.pl the program in it that tries TCP, many connections at once
 """

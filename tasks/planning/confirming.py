@@ -5,7 +5,7 @@ A tunnel that is new, or was dead before, is no reason to go back: that is for t
 
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,24 +46,36 @@ class Probes:
 
 def before(node: Node, state: HostState) -> Probes:
     """What to try on a host as it is, of which the node is what it is declared to be."""
-    found = []
-    for name in sorted(owned_interfaces(state) & state.links.keys()):
-        for network in map(IPNetwork, state.links[name].addresses):
-            if network.version == 6 and network.prefixlen == 127:
-                (peer,) = (each for each in network if each != network.ip)
-                found.append(f"tunnel {name} {peer}")
-    return _probes(node, found, owned_interfaces(state))
+    return _probes(node, tunnels(state), owned_interfaces(state))
 
 
-def after(node: Node, state: HostState, wanted: Node) -> Probes:
-    """What to try once it is to be what is wanted, which may be nothing."""
-    found = [f"tunnel {end.interface} {end.peer}" for end in wanted.ends]
-    return _probes(node, found, owned_interfaces(state) | {end.interface for end in wanted.ends})
+def after(node: Node, state: HostState, wanted: Mapping[str, str]) -> Probes:
+    """What to try once these are its tunnels, each with its other end; that may be none."""
+    return _probes(node, wanted, owned_interfaces(state) | wanted.keys())
 
 
-def _probes(node: Node, tunnels: Iterable[str], own: Collection[str]) -> Probes:
+def tunnels(state: HostState) -> dict[str, str]:
+    """By interface, the other end of each tunnel of Culvert's that is there."""
+    return {
+        name: end
+        for name in sorted(owned_interfaces(state) & state.links.keys())
+        for network in state.links[name].addresses
+        if (end := peer(network))
+    }
+
+
+def peer(network: str) -> str | None:
+    """The other address of a tunnel's two, by one of them."""
+    found = IPNetwork(network)
+    if found.version != 6 or found.prefixlen != 127:
+        return None
+    return next(str(each) for each in found if each != found.ip)
+
+
+def _probes(node: Node, tunnels: Mapping[str, str], own: Collection[str]) -> Probes:
     native = [f"IPv6 - {node.server.probe_address}"] if node.server and not node.upstreams else []
-    return Probes(tuple(sorted(own)), (*native, *tunnels))
+    tried = (f"tunnel {interface} {end}" for interface, end in tunnels.items())
+    return Probes(tuple(sorted(own)), (*native, *tried))
 
 
 def looking(probes: Probes) -> str:

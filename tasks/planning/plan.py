@@ -4,7 +4,7 @@ The plan is the one source of both the diff that a dry run prints and the script
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tasks.declared.model import Node
 from tasks.host.changes import Changes, FileChange
@@ -22,6 +22,8 @@ class Plan:
     site: Site
     grounds: str
     changes: Changes
+    # The other end of each tunnel that is there once it is done, by interface.
+    tunnels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     # What works, or would, and not after the next boot: sentences.
     lost_at_boot: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
         site,
         grounds,
         changes,
+        tunnels={end.interface: str(end.peer) for end in site.ends},
         warnings=tuple(warnings.warnings(site, state)),
         lost_at_boot=lost,
         dropped=tuple(openings.dropped(site, state)),

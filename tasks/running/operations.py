@@ -12,7 +12,6 @@ from pyinfra.context import host, state
 from tasks.host.state import UnreadableStateError
 from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
-from tasks.planning.plan import plan
 from tasks.running import confirming, facts, proofs
 from tasks.running.survey import orphaned_by, say_absent, say_all, survey
 
@@ -23,7 +22,8 @@ Commands = Generator[PyinfraCommand, None, None]
 def converge() -> Commands:
     """Make a host what its plan says, and see that nothing is left to do."""
     found = survey().plans[host.name]
-    if not found.changes:
+    # What was cut off there is undone before anything else.
+    if not found.changes and not survey().states[host.name].is_cut_off:
         host.noop("the host is as declared")
         return
     node = found.site.node
@@ -36,16 +36,19 @@ def converge() -> Commands:
         if guard.within:
             survey().waiting[host.name] = guard
     yield StringCommand("sh", "-s", _stdin=found.changes.script(guard))
+    confirming.wait(host)
     try:
         state_after = facts.read(host, node)
         say_all(host, (f"warning: {line}" for line in state_after.warnings), "yellow")
-        after = plan(node, state_after)
+        if state_after.stamp != guard.run:
+            yield _failure(["it had gone back by itself before it was looked at again"])
+            return
+        after = survey().aim.rest(found, state_after)
     except ObstacleError as error:
         yield _failure(error.sentences)
     except (UnreadableStateError, PyinfraError) as error:
         yield _failure([str(error)])
     else:
-        confirming.wait(host)
         survey().after[host.name] = after
         if after.changes:
             yield _failure(

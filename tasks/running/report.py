@@ -33,7 +33,7 @@ def show(state: State) -> None:
         return
     found = survey.known(state)
     applies = state.current_stage >= StateStage.Execute and not (found and found.only_looks)
-    only_proves = found is not None and found.only_proves
+    only_proves = found is not None and found.aim.only_proves
     rows = {
         host.name: outcomes.outcome(_course(state, host, found), applies, only_proves)
         for host in state.inventory

@@ -20,12 +20,13 @@ from pyinfra.context import ctx_config, ctx_host, ctx_state
 from tasks.declared.model import Broker, Node
 from tasks.host.rollback import Guard
 from tasks.host.state import HostState, UnreadableStateError
-from tasks.planning import confirming, machines
+from tasks.planning import aims, confirming, machines
+from tasks.planning.aims import Aim
 from tasks.planning.confirming import Probes
 from tasks.planning.fitting import fit
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
-from tasks.planning.plan import Plan, plan
+from tasks.planning.plan import Plan
 from tasks.running import facts, terminal
 from tasks.running.inventory import declared
 
@@ -44,7 +45,7 @@ class Survey:
     """
 
     broker: Broker
-    only_proves: bool = False
+    aim: Aim = aims.CONVERGE
     # Whether it changes nothing, whatever pyinfra is told.
     only_looks: bool = False
     plans: dict[str, Plan] = field(default_factory=dict)
@@ -81,22 +82,21 @@ _surveys: WeakKeyDictionary[State, Survey] = WeakKeyDictionary()
 _lock = RLock()
 
 
-def survey(wanted: Broker | None = None, *, only_proves: bool = False) -> Survey:
+def survey(wanted: Broker | None = None, aim: Aim = aims.CONVERGE) -> Survey:
     """The survey of this run. The first caller makes it, for all hosts at once; others wait.
 
-    `wanted` is what the hosts are to carry; by default, what the inventory declares. Where it
-    `only_proves`, no manager looks at the files as they would be, and a host that would lose
-    something at its next boot is looked at like any other. Raises PyinfraError where no host is
-    left.
+    `wanted` is what the hosts are to carry; by default, what the inventory declares. Where the aim
+    is only to prove, no manager looks at the files as they would be. Raises PyinfraError where no
+    host is left.
     """
     state: State = ctx_state.get()
     with _lock:
         if state not in _surveys:
-            found = Survey(wanted or declared(state.inventory), only_proves=only_proves)
+            found = Survey(wanted or declared(state.inventory), aim)
             _surveys[state] = found
-            found.states = _look_at_all(found, state, measures=not only_proves)
-            _plan_all(found, found.states, only_to_prove=only_proves)
-            if not only_proves:
+            found.states = _look_at_all(found, state)
+            _plan_all(found, found.states)
+            if not aim.only_proves:
                 _rehearse_all(found, state)
             _leave_orphans(found, state)
             _report(found, state)
@@ -108,17 +108,18 @@ def known(state: State) -> Survey | None:
     return _surveys.get(state)
 
 
-def _look_at_all(found: Survey, state: State, *, measures: bool) -> dict[str, HostState]:
+def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
     """The state of each host that can be read, also of those for which nothing is declared.
 
-    Where a run `measures`, they send packets to each other, too, all at the same time.
+    Where a run may change something, they send packets to each other, too, all at the same time.
     """
     states: dict[str, HostState] = {}
+    measures, remembers = not found.aim.only_proves, found.aim.remembers
 
     def look(host: Host) -> None:
         node = found.broker.nodes[host.name]
         try:
-            states[host.name] = facts.read(host, node, measures=measures)
+            states[host.name] = facts.read(host, node, measures=measures, remembers=remembers)
         except (UnreadableStateError, PyinfraError) as error:
             if node.is_told:
                 found.failures[host.name] = (str(error),)
@@ -133,16 +134,16 @@ def _look_at_all(found: Survey, state: State, *, measures: bool) -> dict[str, Ho
     return {host.name: states[host.name] for host in state.inventory if host.name in states}
 
 
-def _plan_all(found: Survey, states: Mapping[str, HostState], *, only_to_prove: bool) -> None:
+def _plan_all(found: Survey, states: Mapping[str, HostState]) -> None:
     found.judgement = judged = machines.judge(found.broker.nodes, states)
     found.refusals.update({name: (sentence,) for name, sentence in judged.mistaken.items()})
-    fitting = fit(found.broker.nodes, states, only_to_prove=only_to_prove)
+    fitting = fit(found.broker.nodes, states, only_to_prove=found.aim.only_proves)
     for name in states.keys() - judged.mistaken.keys() - judged.unasked.keys() - judged.idle.keys():
-        if states[name].holder and not only_to_prove:
+        if states[name].holder and not found.aim.only_proves:
             found.refusals[name] = (states[name].holder,)
             continue
         try:
-            planned = plan(fitting.nodes[name], states[name], only_to_prove=only_to_prove)
+            planned = found.aim.plan(fitting.nodes[name], states[name])
             obstacles: tuple[str, ...] = ()
         except ObstacleError as error:
             obstacles = error.sentences
@@ -162,7 +163,7 @@ def _rehearse_all(found: Survey, state: State) -> None:
     def rehearse(host: Host) -> None:
         name = host.name
         node, host_state = nodes[name], found.states[name]
-        after = confirming.after(node, host_state, found.plans[name].site.node)
+        after = confirming.after(node, host_state, found.plans[name].tunnels)
         found.probes[name] = confirming.before(node, host_state), after
         try:
             found.worked[name] = facts.rehearse(host, found.plans[name], found.probes[name][0])
@@ -216,6 +217,8 @@ def _report(found: Survey, state: State) -> None:
     for host in state.inventory:
         if host.name in found.states and (report := found.states[host.name].report):
             say(host, report, "red")
+        if host.name in found.states and found.states[host.name].is_cut_off:
+            say(host, "a run was cut off there, and is undone before anything else is done", "red")
     for host in state.inventory:
         if host.name in stopped:
             say_all(host, stopped[host.name], "red")
@@ -237,7 +240,7 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     if not found.changes:
         say(host, f"nothing to change ({found.grounds})", color="cyan")
         return
-    if not found.site.node.is_declared:
+    if found.changes.to_nothing:
         say(host, "CULVERT IS TAKEN OFF THIS HOST, with every tunnel of it", color="red")
     say(host, f"to change: {found.changes.summary} ({found.grounds})", color="yellow")
     if not found.site.node.limits.confirm:

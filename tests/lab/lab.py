@@ -73,6 +73,12 @@ class LabMachine:
             self.run("systemctl reboot", check=False)
         self.wait_until_settled(timeout, boots)
 
+    def cut_power(self, timeout: float = BOOT_SECONDS) -> None:
+        """Have it lose its power and get it back, and wait until it has booted to the end."""
+        boots = self._boots()
+        self.qemu.cut_power()
+        self.wait_until_settled(timeout, boots)
+
     def wait_until_settled(self, timeout: float = BOOT_SECONDS, boots: int = 0) -> None:
         """Wait until the machine has booted once more than so often, and its addresses are its own.
 

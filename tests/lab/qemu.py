@@ -182,6 +182,10 @@ class Qemu:
         """Plug the cable of the card of that number in, or pull it."""
         self._ask("set_link", name=f"eth{card}", up=is_plugged)
 
+    def plug_management(self, *, is_plugged: bool) -> None:
+        """The same of the card by which it is spoken with."""
+        self._ask("set_link", name="mgmt", up=is_plugged)
+
     def save(self, snapshot: str) -> None:
         """Keep the whole machine, memory and disk, under a name; replaces an older one."""
         self._ask_human(f"savevm {snapshot}")
@@ -202,11 +206,23 @@ class Qemu:
         try:
             yield
             self._wait_for_status("shutdown", timeout)
-            self.save(_RESET)
-            self.load(_RESET)
-            self._ask_human(f"delvm {_RESET}")
+            self._forget_translations()
         finally:
             self._ask("set-action", reboot="reset", shutdown="poweroff")
+        self._power_on()
+
+    def cut_power(self) -> None:
+        """Start it anew from what is on its disk, as when its power comes back."""
+        self.pause()
+        self._forget_translations()
+        self._power_on()
+
+    def _forget_translations(self) -> None:
+        self.save(_RESET)
+        self.load(_RESET)
+        self._ask_human(f"delvm {_RESET}")
+
+    def _power_on(self) -> None:
         self._ask("system_reset")
         self._wait_for_status("prelaunch", MONITOR_SECONDS)
         self.resume()

@@ -1,5 +1,6 @@
 """firewalld, by the chains that it made in the lab: 1.3.3 on Debian 12, 2.3.1 on Debian 13."""
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -260,3 +261,42 @@ def test_a_host_that_is_left_alone_is_told_of_a_policy_of_ones_own() -> None:
     assert any("--new-policy=tunnels-in" in line for line in lines)
     assert f"firewall-cmd --permanent --zone=public --add-interface={SIT}" in lines
     assert lines[-1].endswith(" && firewall-cmd --reload")
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+def test_a_zone_is_written_back(done: int, tmp_path: Path) -> None:
+    """From wherever the run came to, with the zone's file that Culvert made or without one."""
+    shipped = "<zone>\n  <service name='ssh'/>\n</zone>\n"
+    bound = shipped.replace("</zone>", f'  <interface name="{SIT}"/>\n</zone>')
+    files = written(host(2))
+    deployed = host(2, loaded=True, bound=SIT, files=files)
+    for changes, before in (
+        (plan(node("server"), host(2)).changes, None),
+        (plan(GONE, deployed).changes, bound),
+    ):
+        steps = [step for step in changes.steps if "/etc/firewalld/zones" in str(step.commands)]
+        for folder in ("etc", "usr/lib"):
+            (tmp_path / folder / "firewalld/zones").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "usr/lib/firewalld/zones/public.xml").write_text(shipped)
+        zone = tmp_path / "etc/firewalld/zones/public.xml"
+        zone.unlink(missing_ok=True)
+        if before is not None:
+            zone.write_text(before)
+        begun = steps[:done]
+        commands = [each for step in begun for each in step.commands]
+        commands += [each for step in reversed(begun) for each in step.undo]
+        for command in commands:
+            here = re.sub(r"/(etc|usr/lib)/firewalld", rf"{tmp_path}/\1/firewalld", command)
+            subprocess.run(["sh", "-c", here], check=False)
+        assert (zone.read_text() if zone.exists() else None) == before
+
+
+def test_what_it_is_told_as_it_runs_is_taken_back_in_the_same_way() -> None:
+    state = host(1, loaded=True, files=written(host(1)), outer="")
+    changes = plan(node("server"), state).changes
+    told = [step for step in changes.steps if "rich-rule" in str(step.commands)]
+    for step in told:
+        assert step.undo == tuple(c.replace("--add-rich", "--remove-rich") for c in step.commands)
+    assert told
+    # Nor is anything lost by a reload that the run itself doesn't need.
+    assert RELOAD not in str([step.undo for step in changes.removals])

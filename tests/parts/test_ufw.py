@@ -165,3 +165,13 @@ def test_a_host_that_is_left_alone_is_told_of_rules_without_the_comment() -> Non
         plan(wanted, host())
     lines = [line.strip() for line in caught.value.sentences]
     assert [line for line in lines if line.startswith("ufw ")] == [*COMMANDS]
+
+
+def test_a_rule_comes_back_before_what_it_preceded() -> None:
+    words = "deny any 22 198.51.100.10 any 0.0.0.0/0 in"
+    for told, how in (([], ""), ([f"### tuple ### {words}"], "prepend ")):
+        state = host(SAVED, [*with_comment(f" {CULVERT}"), *told])
+        undone = [each for step in plan(GONE, state).changes.steps for each in step.undo]
+        assert f"ufw {how}allow proto ipv6 from 203.0.113.20 to 198.51.100.10 comment culvert" in (
+            undone
+        )

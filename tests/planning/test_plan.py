@@ -341,8 +341,9 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
     changes = plan(nothing, state).changes
     assert {change.path for change in changes.files} == set(state.files)
     assert all(change.after is None for change in changes.files)
-    *stopped, filtering_stopped = changes.removals
+    *stopped, disabled, filtering_stopped, _ = changes.removals
     # Protected until there is nothing left to protect.
+    assert disabled.commands == ("systemctl --quiet disable 60-culvert-filter.service",)
     assert filtering_stopped.shown == ("-table inet culvert",)
     commands = [command for step in stopped for command in step.commands]
     interface = node(role).ends[0].interface
@@ -482,9 +483,10 @@ def test_a_prefix_that_is_no_longer_declared_goes_with_all_that_came_with_it(man
     stopped = [step.commands for step in client.removals if step.shown]
     assert stopped == [
         (
-            "systemctl --quiet disable --now 60-culvert-radvd-eth1.service",
+            "systemctl stop 60-culvert-radvd-eth1.service",
             "systemctl reset-failed 60-culvert-radvd-eth1.service 2>/dev/null || true",
         ),
+        ("systemctl --quiet disable 60-culvert-radvd-eth1.service",),
         ("ip -6 route delete unreachable 2001:db8:100::/48 dev lo metric 4294967295",),
         ("ip -6 address delete 2001:db8:100:1::1/64 dev eth1",),
     ]
@@ -547,7 +549,7 @@ def test_another_manager_makes_the_tunnel_anew(role: str, old: str, new: str) ->
     assert created.commands == (*managers.by_name(new).create(end), sit.is_made(end))
     assert created.undo == (
         *managers.by_name(new).remove(end.interface),
-        f"ip link delete {end.interface}",
+        f"[ ! -e /sys/class/net/{end.interface} ] || ip link delete {end.interface}",
         sit.UNLOAD,
     )
     # What is beside the tunnel stays: both managers need it.

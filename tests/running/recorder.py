@@ -6,8 +6,9 @@ nothing. With `waits_for_other` its proof ends when that of another host has beg
 does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one.
 What the data has under `boots_with` is a sysctl that a file of the host's sets at boot; under
 `says`, what a script prints that changes it or proves something, under `ends`, one that asks
-whether all still works, and under `works` is what works before. It may have a `holder` and a
-`report`.
+whether all still works, and under `works` is what works before. One with `was_run` in its data
+remembers the run that made it deployed, and one with `edits` has a line more in that file since.
+What `stays` changes with no script. It may have a `holder` and a `report`.
 """
 
 import json
@@ -23,7 +24,8 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra_cli.main import main  # type: ignore[import-untyped]
 
 from tasks.host import answer as answer_of_host
-from tasks.host import state
+from tasks.host import rollback, state
+from tasks.planning.plan import plan
 from tests import answers, samples
 
 
@@ -41,8 +43,11 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         setting = self.host.data.get("boots_with", "#")
         when = "deployed" if deployed else "bare"
         passes = self.host.data.get("passes", 0)
+        by = self.host.data.get("was_run", "") if rollback.RECORD in text else ""
+        edits = self.host.data.get("edits", "")
         told = {key: self.host.data.get(key, "") for key in ("holder", "report")}
-        lines = [f"{when} {self.host.data.sample} {machine} {passes} {setting} {json.dumps(told)}"]
+        words = [when, *self.host.data.sample.split(), machine, passes, setting, by, edits, told]
+        lines = [json.dumps(words)]
     elif kind == "rehearse":
         lines = ["netplan: no such key", "@@ rehearsed: 1"]
         if self.host.data.get("refuses") != kind:
@@ -50,7 +55,8 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
             lines = [*works, "@@ rehearsed: 0"]
     elif kind == "change":
         lines = [self.host.data.get("says", "it broke")]
-        changed.add(self.host.name)
+        if not self.host.data.get("stays"):
+            changed.add(self.host.name)
     elif kind in {"extend", "recall", "confirm"}:
         ended = {"extend": "", "recall": "undone", "confirm": "@@ ended: confirmed"}[kind]
         lines = self.host.data.get("ends", ended).split("\n")
@@ -68,16 +74,22 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    plain, brace, told = output.partition("{")
-    when, manager, role, machine, passes, *setting = plain.split()
+    when, manager, role, machine, passes, setting, by, edits, told = json.loads(output)
     found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
     (end,) = samples.node(role).ends
+    files = {**found.files}
+    if edits:
+        files[edits] = replace(files[edits], text=f"{files[edits].text}# Mine.\n")
+    before = samples.bare(manager, role)
     return replace(
         found,
         machine=machine,
-        paths={(end.local, end.remote): int(passes)} if int(passes) else {},
-        sysctl_files=samples.sysctl_files({LATER: " ".join(setting)}),
-        **json.loads(brace + told),
+        files=files,
+        record=plan(samples.node(role), before).changes.record() if by else "",
+        recorded_by=by,
+        paths={(end.local, end.remote): passes} if passes else {},
+        sysctl_files=samples.sysctl_files({LATER: setting}),
+        **told,
     )
 
 

@@ -12,7 +12,7 @@ def test_a_managers_answer_that_cannot_be_read_refuses_its_host_alone() -> None:
     garbled = replace(bare("ifupdown2", "client"), answers={"ifupdown": record})
     found = Survey(broker())
     states = {HOSTS["server"]: bare("ifupdown2", "server"), HOSTS["client"]: garbled}
-    _plan_all(found, states, only_to_prove=False)
+    _plan_all(found, states)
     assert found.plans.keys() == {HOSTS["server"]}
     (said,) = found.refusals[HOSTS["client"]]
     assert said.startswith("ifupdown2's record has an unexpected form")

@@ -64,12 +64,20 @@ class Docker(Firewall):
         drop_in = File(render("iptables/docker.conf", script=script))
         return {script: self._insertions.file(drops), _DROP_IN: drop_in}
 
+    def stopping(
+        self, drops: Collection[Drop], state: HostState, changed: Collection[str]
+    ) -> Iterable[Step]:
+        """Nothing, and once the old files are back, they are read again."""
+        del drops, state
+        if _DROP_IN in changed:
+            yield Step((), (":",), undo=("systemctl daemon-reload",))
+
     def starting(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]
     ) -> Iterable[Step]:
         if _DROP_IN in changed:
             reload = "systemctl daemon-reload"
-            yield Step((f" run: {reload}",), (reload,), undo=(reload,))
+            yield Step((f" run: {reload}",), (reload,))
         own = (rule for rule in state.ruleset.all_rules() if self.is_own(rule, state))
         yield from self._insertions.steps(drops, state, own)
 

@@ -26,6 +26,7 @@ _CHAINS = {"input": "IN", "output": "OUT", "forward": "FWD"}
 _FORWARD = f"{_POLICIES}/{_NAMES['forward']}.xml"
 # Before the zones, which those of 0 and more come after.
 _PRIORITY = -1
+_OPPOSITE = {"add": "remove", "remove": "add"}
 _RELOAD = "firewall-cmd --reload"
 # The command waits for an answer for a minute, which a host that is busy may take longer for.
 RELOADED = (
@@ -160,9 +161,9 @@ class Firewalld(Firewall):
     def stopping(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]
     ) -> Iterable[Step]:
-        """Nothing, and where the run fails, it reads the old files again."""
-        del drops
-        if {*map(_path, _ZONES)} & {*changed} and _is_running(state):
+        """Nothing, and where it reads the new files, it reads the old ones again."""
+        del changed
+        if self._is_reloaded(drops, state):
             yield Step((), (":",), undo=(RELOADED,))
 
     def starting(
@@ -173,20 +174,29 @@ class Firewalld(Firewall):
         yield from _moved(old, new)
         if not _is_running(state):
             return
-        files = self.files(drops, state)
-        loaded = {hook for hook in _ZONES if _is_loaded(hook, state)}
-        wanted = {hook for hook in _ZONES if _path(hook) in files}
-        if wanted - loaded or (loaded - wanted and not _differs(state)):
+        if self._is_reloaded(drops, state):
             yield Step((f" run: {_RELOAD}",), (RELOADED,))
             return
         for sign, action, more, less in (("-", "remove", old, new), ("+", "add", new, old)):
             for name in more.names:
                 if name not in less.names:
                     line = f"{sign}firewalld zone {more.zone} as it runs: interface {name}"
-                    command = f"firewall-cmd --zone={more.zone} --{action}-interface={name}"
-                    yield Step((line,), (command,))
-        for hook in sorted(loaded):
+                    command, undo = (
+                        f"firewall-cmd --zone={more.zone} --{each}-interface={name}"
+                        for each in (action, _OPPOSITE[action])
+                    )
+                    yield Step((line,), (command,), (undo,))
+        files = self.files(drops, state)
+        for hook in sorted(hook for hook in _ZONES if _is_loaded(hook, state)):
             yield from _updated(hook, drops, state, files)
+
+    def _is_reloaded(self, drops: Collection[Drop], state: HostState) -> bool:
+        """Whether it reads its files: not where all that changes can be told to it as it runs."""
+        files = self.files(drops, state)
+        loaded = {hook for hook in _ZONES if _is_loaded(hook, state)}
+        wanted = {hook for hook in _ZONES if _path(hook) in files}
+        is_needed = wanted - loaded or (loaded - wanted and not _differs(state))
+        return _is_running(state) and bool(is_needed)
 
 
 # --- Rules -----------------------------------------------------------------------------------
@@ -234,10 +244,19 @@ def _updated(
             missing.add(_rich(drop.flow))
     for sign, action, rules in (("-", "remove", old - new), ("+", "add", missing)):
         if rules:
-            options = " ".join(f"--{action}-rich-rule='{rule}'" for rule in sorted(rules))
+            command, undo = (
+                " ".join(
+                    [
+                        f"firewall-cmd --policy={_NAMES[hook]}",
+                        *(f"--{each}-rich-rule='{rule}'" for rule in sorted(rules)),
+                    ]
+                )
+                for each in (action, _OPPOSITE[action])
+            )
             yield Step(
                 tuple(f"{sign}firewalld {_NAMES[hook]}: {rule}" for rule in sorted(rules)),
-                (f"firewall-cmd --policy={_NAMES[hook]} {options}",),
+                (command,),
+                (undo,),
             )
 
 
@@ -317,21 +336,22 @@ def _moved(old: _Put, new: _Put) -> Iterable[Step]:
     if old.is_made and not new.names:
         file, shipped = _zone_file(old.zone), f"{_SHIPPED}/zones/{old.zone}.xml"
         command = f"if cmp -s {file} {shipped}; then rm {file}; fi"
-        yield Step((f"-firewalld zone {old.zone}: its file",), (command,))
+        made = f"[ -e {file} ] || cp {shipped} {file}"
+        yield Step((f"-firewalld zone {old.zone}: its file",), (command,), (made,))
 
 
 def _put_in(name: str, put: _Put) -> Step:
-    file, line = _zone_file(put.zone), f'<interface name="{name}"/>'
+    file = _zone_file(put.zone)
     shipped = f"{_SHIPPED}/zones/{put.zone}.xml"
-    undo = [*_taken_out(name, put).commands]
+    undo = [_line_out(name, file)]
     if put.is_made:
         undo.append(f"if cmp -s {file} {shipped}; then rm {file}; fi")
     return Step(
         (f"+firewalld zone {put.zone}: interface {name}",),
         (
             f"[ -e {file} ] || cp {shipped} {file}",
-            f"sed -i 's|^[[:space:]]*</zone>|  {line}\\n&|' {file}",
-            f"grep -qF '{line}' {file}",
+            _line_in(name, file),
+            f"grep -qF '{_line(name)}' {file}",
         ),
         undo=tuple(undo),
         reason="where it is anyway; else a policy for what is forwarded wouldn't see it",
@@ -339,11 +359,25 @@ def _put_in(name: str, put: _Put) -> Step:
 
 
 def _taken_out(name: str, put: _Put) -> Step:
-    pattern = f'<interface name="{re.escape(name)}"/>'
+    file = _zone_file(put.zone)
     return Step(
         (f"-firewalld zone {put.zone}: interface {name}",),
-        (f"sed -i '\\|^[[:space:]]*{pattern}$|d' {_zone_file(put.zone)}",),
+        (_line_out(name, file),),
+        (f"grep -qF '{_line(name)}' {file} || {_line_in(name, file)}",),
     )
+
+
+def _line(name: str) -> str:
+    return f'<interface name="{name}"/>'
+
+
+def _line_in(name: str, file: str) -> str:
+    return f"sed -i 's|^[[:space:]]*</zone>|  {_line(name)}\\n&|' {file}"
+
+
+def _line_out(name: str, file: str) -> str:
+    pattern = f'<interface name="{re.escape(name)}"/>'
+    return f"sed -i '\\|^[[:space:]]*{pattern}$|d' {file}"
 
 
 def _zone_file(zone: str) -> str:

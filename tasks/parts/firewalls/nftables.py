@@ -98,12 +98,20 @@ done""",
         if _RULES in staged:
             yield f"nft --check --file {staged[_RULES]} 2>&1"
 
+    def stopping(
+        self, drops: Collection[Drop], state: HostState, changed: Collection[str]
+    ) -> Iterable[Step]:
+        """Nothing, and once the old files are back, they are read again."""
+        del drops, state
+        if _DROP_IN in changed:
+            yield Step((), (":",), undo=("systemctl daemon-reload",))
+
     def starting(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]
     ) -> Iterable[Step]:
         if _DROP_IN in changed:
             reload = "systemctl daemon-reload"
-            yield Step((f" run: {reload}",), (reload,), undo=(reload,))
+            yield Step((f" run: {reload}",), (reload,))
         there = [rule for rule in state.ruleset.all_rules() if self.is_own(rule, state)]
         missing, stale = compared(_rules(drops), there, drops, state)
         if missing or stale:

@@ -84,7 +84,7 @@ class Ufw(Firewall):
         wanted = {_tuple(drop): drop for drop in drops}
         for words in told.own:
             if words not in wanted:
-                yield _taken_back(words)
+                yield _taken_back(words, "prepend" if told.precedes_others(words) else "")
         is_reloaded = False
         for words, drop in wanted.items():
             if words not in (*told.own, *told.others):
@@ -92,7 +92,8 @@ class Ufw(Firewall):
             elif drop.chain in {each.chain for each in state.ruleset.drops(drop.flow)}:
                 # It has the rule, and the kernel doesn't, or meets another one first.
                 if _is_denied(drop) and words in told.own:
-                    yield _taken_back(words)
+                    # Back behind the one that is met first.
+                    yield _taken_back(words, "")
                     yield _added(words, drop)
                 else:
                     is_reloaded = True
@@ -108,6 +109,11 @@ class _Told:
     own: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     lines: tuple[Rule, ...] = ()
+    all: tuple[str, ...] = ()
+
+    def precedes_others(self, words: str) -> bool:
+        """Whether a rule of somebody else's comes after one of Culvert's."""
+        return bool({*self.all[self.all.index(words) :]} & {*self.others})
 
 
 def _told(state: HostState) -> _Told:
@@ -119,12 +125,13 @@ def _read(answer: str) -> _Told:
     is_enabled, is_own = False, False
     own: dict[str, None] = {}
     others: dict[str, None] = {}
+    every: dict[str, None] = {}
     lines: list[Rule] = []
     for line in answer.splitlines():
         if line.startswith(_TUPLE):
             words, _, comment = line.removeprefix(_TUPLE).partition(" comment=")
             is_own = comment.strip() == MARK.encode().hex()
-            (own if is_own else others)[words.strip()] = None
+            (own if is_own else others)[words.strip()] = every[words.strip()] = None
         elif line.startswith("-A "):
             family = "ip6" if line.startswith("-A ufw6-") else "ip"
             rule = iptables_listing.parse_rule(line, NFT, family, "filter")
@@ -134,7 +141,8 @@ def _read(answer: str) -> _Told:
         else:
             value = line.partition("=")[2].strip().strip("\"'")
             is_enabled = value.lower() == "yes"
-    return _Told(is_enabled, tuple(own), tuple(others), tuple(lines))
+    # Of those with equal words, the first one is met.
+    return _Told(is_enabled, tuple(own), tuple(others), tuple(lines), tuple(every))
 
 
 def _does_as(told: Rule, rule: Rule) -> bool:
@@ -188,6 +196,7 @@ def _added(words: str, drop: Drop) -> Step:
     return Step((f"+{command}",), (command,), undo=(_command("delete", words),))
 
 
-def _taken_back(words: str) -> Step:
-    added = f"{_command('', words)} comment {MARK}"
-    return Step((f"-{added}",), (_command("delete", words),), undo=(added,))
+def _taken_back(words: str, how: str) -> Step:
+    """`how` it is told again: it need not come as early where no other rule is behind it."""
+    line, added = (f"{_command(each, words)} comment {MARK}" for each in ("", how))
+    return Step((f"-{line}",), (_command("delete", words),), undo=(added,))

@@ -189,6 +189,20 @@ fi 2>/dev/null""",
         # Without its stanza, ifupdown would not know the interface any more.
         yield f"ifdown --force {interface} || true"
 
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+        del state
+        if made:
+            # So that ifupdown has it for up. What came by its stanza need not be what was there.
+            yield f"lenient ifup --force {interface}"
+            yield f"ip -6 route flush dev {interface} proto boot"
+            yield f"ip address flush dev {interface} scope global"
+            yield from made
+
+    def reread(self, interface: str) -> Iterable[str]:
+        # It reads its files whenever it is called.
+        del interface
+        return ()
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del site, state, changed
         return ()

@@ -111,5 +111,14 @@ class Manager(Protocol):
     def remove(self, interface: str) -> Iterable[str]:
         """Shell commands, run while the files are there, before the tunnel's link is deleted."""
 
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+        """Shell commands that undo `remove`, run once the old files are back.
+
+        `made` are those of iproute2 by which the tunnel is what it was; none where it wasn't there.
+        """
+
+    def reread(self, interface: str) -> Iterable[str]:
+        """Shell commands by which it knows the file of a running tunnel, once that is back."""
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         """What else the manager needs, given the paths of the files that changed."""

@@ -166,12 +166,22 @@ fi 2>/dev/null""",
         del interface
         return ()
 
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+        del state
+        yield from made
+        yield from self.reread(interface)
+
+    def reread(self, interface: str) -> Iterable[str]:
+        # See create().
+        del interface
+        return ()
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del changed
         if site.proxied and _has_dispatcher(state) and not state.units[_DISPATCHER].is_active:
             # Its unit starts only where there is a script.
             start = f"systemctl start {_DISPATCHER}"
-            yield Step((f" run: {start}",), (start,))
+            yield Step((f" run: {start}",), (start,), (f"systemctl stop {_DISPATCHER}",))
 
     def _tunnel(self, end: End) -> dict[str, File]:
         return {

@@ -1,5 +1,6 @@
 """Pure: NetworkManager (nm-settings-keyfile(5), NetworkManager-dispatcher(8))."""
 
+import base64
 import re
 from collections.abc import Collection, Iterable, Mapping
 from uuid import NAMESPACE_URL, uuid5
@@ -169,6 +170,21 @@ fi 2>/dev/null""",
         yield f'cp -p "$scratch/{interface}" {profile}'
         # It may be about to delete the link itself, where it made it.
         yield f"ip link delete {interface} 2>/dev/null || [ ! -e /sys/class/net/{interface} ]"
+
+    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+        profile = _profile(interface)
+        if file := state.files.get(profile):
+            # Where a run ended while the connection was deleted, and its file with it.
+            content = base64.b64encode(file.text.encode()).decode()
+            written = f"(umask 077; echo {content} | base64 -d >{profile})"
+            yield f"[ -e {profile} ] || {written}"
+        if made:
+            yield from made
+            # Without a link it would make one.
+            yield from self.reread(interface)
+
+    def reread(self, interface: str) -> Iterable[str]:
+        yield _load(interface)
 
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()

@@ -1,0 +1,715 @@
+"""A host in Python: what the commands of a plan's steps make of one, as the kernel and others do.
+
+Each command has an entry in a table; one that has none is a mistake in the test, not a failure on
+the host. What a tunnel's manager does is read out of the file that is there at that moment.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from netaddr import IPAddress, IPNetwork
+
+from tasks.host.changes import Changes, FileChange, Step
+from tasks.host.state import File, HostState, Link, Route, Unit
+from tasks.parts import filtering, sit
+from tests.samples import answers, bare, filter_answer
+
+_ALL = "net/ipv6/conf/all/forwarding"
+_DEFAULT = "net/ipv6/conf/default"
+# Of the kernel's own.
+_DEFAULTS = {"accept_ra": "1", "accept_redirects": "1", "autoconf": "1", "hop_limit": "64"}
+_SERVICES = "/etc/systemd/system"
+_NETPLAN = "/etc/netplan"
+_GENERATED = "/run/systemd/network"
+_PRE_UP = "/etc/network/if-pre-up.d/60-culvert-tunnels"
+
+
+class FailedError(Exception):
+    """A command that ends with another status than 0."""
+
+
+class UnknownCommandError(Exception):
+    """A command that the simulation has no entry for."""
+
+
+@dataclass
+class Service:
+    """One that was seen: as what it runs, and by what systemd holds of its file."""
+
+    is_active: bool = False
+    is_enabled: bool = False
+    held: str | None = None
+    # What it was started with.
+    runs: tuple[str | None, ...] = ()
+
+
+@dataclass
+class Host:
+    """What a state has, and what no state has and must come back all the same."""
+
+    files: dict[str, File] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    routes: list[Route] = field(default_factory=list)
+    proxies: set[tuple[str, str]] = field(default_factory=set)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    services: dict[str, Service] = field(default_factory=dict)
+    # Culvert's, as the process has it that holds it.
+    table: str | None = None
+    # What NetworkManager knows, by the paths of their files, and netplan's in /run.
+    connections: dict[str, str] = field(default_factory=dict)
+    generated: dict[str, str] = field(default_factory=dict)
+
+    def copied(self) -> "Host":
+        return Host(
+            files=dict(self.files),
+            links=dict(self.links),
+            routes=list(self.routes),
+            proxies=set(self.proxies),
+            sysctls=dict(self.sysctls),
+            services={name: replace(each) for name, each in self.services.items()},
+            table=self.table,
+            connections=dict(self.connections),
+            generated=dict(self.generated),
+        )
+
+    def told(self) -> dict[str, object]:
+        """All of it in a form that can be compared."""
+        return {
+            "files": self.files,
+            "links": {
+                n: replace(x, addresses=tuple(sorted(x.addresses))) for n, x in self.links.items()
+            },
+            "routes": sorted(self.routes, key=repr),
+            "proxies": self.proxies,
+            "sysctls": self.sysctls,
+            "services": {
+                n: (s.is_active, s.is_enabled, s.runs)
+                for n, s in self.services.items()
+                if s.is_active or s.is_enabled
+            },
+            "table": self.table and parsed(self.table),
+            "connections": self.connections,
+            "generated": self.generated,
+        }
+
+
+def parsed(text: str) -> object:
+    return filtering._parsed(text)
+
+
+def starting(manager: str, role: str) -> tuple[Host, HostState]:
+    """A host before the first run, and the state that what is read of it is put into."""
+    state = bare(manager, role)
+    host = Host(
+        files=dict(state.files),
+        links=dict(state.links),
+        routes=list(state.routes),
+        sysctls=dict(state.sysctls),
+        services={
+            name: Service(unit.is_active, unit.is_enabled) for name, unit in state.units.items()
+        },
+    )
+    host.sysctls |= {f"{_DEFAULT}/{key}": value for key, value in _DEFAULTS.items()}
+    return host, replace(state, sit_is_module=True)
+
+
+def read(host: Host, of: HostState, manager: str) -> HostState:
+    """The host as a run reads it."""
+    running = host.table or ""
+    table = host.files.get(filtering.FILE)
+    of_file = _table_of(table.text) if table else ""
+    inside = [name for name in host.links if name.startswith("eth")]
+    units = {name: Unit(True, s.is_active, s.is_enabled) for name, s in host.services.items()}
+    return replace(
+        of,
+        files={path: file for path, file in host.files.items() if "culvert" in path},
+        links=dict(host.links),
+        routes=tuple(host.routes),
+        proxies=frozenset((IPAddress(address), device) for address, device in host.proxies),
+        sysctls=dict(host.sysctls),
+        units={**of.units, **units},
+        answers={**answers(manager, *inside), **filter_answer(running, of_file)},
+    )
+
+
+def _table_of(text: str) -> str:
+    """What the file has loaded, as it is listed."""
+    return text[text.rindex("\ntable inet culvert {") :].strip()
+
+
+# --- What runs on it -----------------------------------------------------------------------------
+
+
+Action = Step | FileChange
+
+
+def actions(changes: Changes) -> list[Action]:
+    """All that a run does, in its order."""
+    return [*changes.removals, *changes.files, *changes.steps]
+
+
+def apply(changes: Changes, host: Host) -> None:
+    """A run that succeeds."""
+    shell = Shell(host, changes)
+    for check in changes.checks:
+        shell.run(check)
+    for action in actions(changes):
+        shell.do(action)
+
+
+def begin(changes: Changes, host: Host, number: int, commands: int) -> None:
+    """A run that ends after so many actions, of which the last came no further than a command."""
+    shell = Shell(host, changes)
+    for check in changes.checks:
+        shell.run(check)
+    *whole, last = actions(changes)[:number]
+    for action in whole:
+        shell.do(action)
+    if isinstance(last, Step):
+        for command in last.commands[:commands]:
+            shell.run(command)
+    elif commands:
+        shell.do(last)
+
+
+def take_back(changes: Changes, host: Host, number: int) -> None:
+    """The way back of a run that came so far: whatever becomes of a command, the next one runs."""
+    shell = Shell(host, changes, is_tolerant=True)
+    for action in reversed(actions(changes)[:number]):
+        if isinstance(action, FileChange):
+            shell.do(FileChange(action.path, action.after, action.before))
+        else:
+            for command in action.undo:
+                shell.run(command)
+
+
+def apply_reversed(changes: Changes, host: Host) -> None:
+    """The same as a run of its own, of all."""
+    shell = Shell(host, changes, is_tolerant=True)
+    for action in actions(changes.reversed()):
+        shell.do(action)
+
+
+class Shell:
+    """One script, with a $scratch of its own."""
+
+    def __init__(self, host: Host, changes: Changes, *, is_tolerant: bool = False) -> None:
+        self._host = host
+        self._scratch: dict[str, str] = {}
+        self._is_tolerant = is_tolerant
+        staged = {each.staged: each.after for each in changes.files if each.after}
+        self._staged = {} if is_tolerant else staged
+
+    def do(self, action: Action) -> None:
+        if isinstance(action, Step):
+            for command in action.commands:
+                self.run(command)
+        elif action.after is not None:
+            self._host.files[action.path] = action.after
+        else:
+            self._host.files.pop(action.path, None)
+
+    def run(self, command: str) -> None:
+        """A command of a step; as with `set -e`, unless each failure is passed over."""
+        try:
+            self._run(command)
+        except FailedError:
+            if not self._is_tolerant:
+                raise
+
+    def _run(self, command: str) -> None:
+        for pattern, meaning in _MEANINGS:
+            if found := pattern.fullmatch(command):
+                meaning(self, **found.groupdict())
+                return
+        raise UnknownCommandError(command)
+
+    # --- The shell's own ---------------------------------------------------------------------
+
+    def _nothing(self) -> None:
+        pass
+
+    def _either(self, one: str, other: str) -> None:
+        try:
+            self._run(one)
+        except FailedError:
+            self._run(other)
+
+    def _passed_over(self, command: str) -> None:
+        self._either(command, ":")
+
+    def _is_no_link(self, name: str) -> None:
+        _must(name not in self._host.links)
+
+    def _is_no_scratch(self, folder: str, otherwise: str) -> None:
+        if not any(path.startswith(f"{folder}/") for path in self._scratch):
+            for each in otherwise.split("; netplan"):
+                self._run(each if each.startswith("for ") else f"netplan{each}")
+
+    def _copy(self, source: str, target: str) -> None:
+        if source.startswith("$scratch"):
+            _must(source in self._scratch)
+            mode = 0o600
+            self._host.files[target] = File(self._scratch[source], mode)
+            return
+        file = self._staged.get(source) or self._host.files.get(source)
+        _must(file is not None)
+        assert file is not None
+        self._scratch[target] = file.text
+
+    def _write_anew(self, path: str, content: str) -> None:
+        if path not in self._host.files:
+            self._host.files[path] = File(base64.b64decode(content).decode(), 0o600)
+
+    def _decode(self, content: str, target: str) -> None:
+        self._scratch[target] = base64.b64decode(content).decode()
+
+    def _write(self, target: str, text: str) -> None:
+        self._scratch[target] = text
+
+    # --- The kernel --------------------------------------------------------------------------
+
+    def _set(self, path: str, value: str) -> None:
+        host = self._host
+        _must(path in host.sysctls)
+        host.sysctls[path] = value.strip("'")
+        if path == _ALL:
+            for each in host.sysctls:
+                if each.endswith("/forwarding"):
+                    host.sysctls[each] = value
+
+    def _load_module(self) -> None:
+        if "sit0" not in self._host.links:
+            self._appear(Link("sit0", "sit", False, 1480))
+
+    def _unload_module(self) -> None:
+        tunnels = {name for name, link in self._host.links.items() if link.kind == "sit"}
+        if tunnels == {"sit0"}:
+            self._vanish("sit0")
+
+    def _appear(self, link: Link) -> None:
+        self._host.links[link.name] = link
+        of_new = {
+            path.replace("/default/", f"/{link.name}/"): value
+            for path, value in self._host.sysctls.items()
+            if path.startswith(f"{_DEFAULT}/")
+        }
+        self._host.sysctls |= of_new | {f"net/ipv6/conf/{link.name}/mtu": str(link.mtu)}
+
+    def _vanish(self, name: str) -> None:
+        host = self._host
+        _must(name in host.links)
+        del host.links[name]
+        host.routes[:] = [route for route in host.routes if route.device != name]
+        host.proxies -= {entry for entry in host.proxies if entry[1] == name}
+        for path in [path for path in host.sysctls if path.split("/")[3] == name]:
+            del host.sysctls[path]
+
+    def _add_link(self, name: str, mtu: str, local: str, remote: str, ttl: str) -> None:
+        self._load_module()
+        _must(name not in self._host.links)
+        link = Link(name, "sit", False, int(mtu), (), *_ends(local, remote), _ttl(ttl))
+        self._must_be_alone(link)
+        self._appear(link)
+
+    def _change_tunnel(self, name: str, local: str, remote: str, ttl: str) -> None:
+        _must(name in self._host.links)
+        here, there = _ends(local, remote)
+        link = replace(self._host.links[name], local=here, remote=there, ttl=_ttl(ttl))
+        self._must_be_alone(link)
+        self._host.links[name] = link
+
+    def _must_be_alone(self, link: Link) -> None:
+        """The kernel allows one tunnel for each pair of addresses."""
+        others = [each for name, each in self._host.links.items() if name != link.name]
+        _must(
+            (link.local, link.remote)
+            not in [(each.local, each.remote) for each in others if each.kind == "sit"]
+        )
+
+    def _delete_link(self, name: str) -> None:
+        self._vanish(name)
+
+    def _set_mtu(self, name: str, mtu: str) -> None:
+        _must(name in self._host.links)
+        self._host.links[name] = replace(self._host.links[name], mtu=int(mtu))
+        self._host.sysctls[f"net/ipv6/conf/{name}/mtu"] = mtu
+
+    def _up(self, name: str) -> None:
+        _must(name in self._host.links)
+        link = self._host.links[name]
+        if link.is_up:
+            return
+        self._host.links[name] = replace(link, is_up=True)
+        if link.kind == "sit" and link.local:
+            self._add_address(str(IPAddress((0xFE80 << 112) | int(link.local), 6)) + "/64", name)
+        for network in link.addresses:
+            self._connect(network, name)
+
+    def _down(self, name: str) -> None:
+        _must(name in self._host.links)
+        link = self._host.links[name]
+        if link.is_up:
+            kept = tuple(each for each in link.addresses if ":" not in each)
+            self._host.links[name] = replace(link, is_up=False, addresses=kept)
+            self._host.routes[:] = [r for r in self._host.routes if r.device != name]
+
+    def _add_address(self, network: str, name: str, flag: str | None = None) -> None:
+        _must(name in self._host.links)
+        link = self._host.links[name]
+        held = {each.partition("/")[0] for each in link.addresses}
+        _must(network.partition("/")[0] not in held)
+        self._host.links[name] = replace(link, addresses=(*link.addresses, network))
+        if link.is_up and not flag:
+            self._connect(network, name)
+
+    def _connect(self, network: str, name: str) -> None:
+        found = IPNetwork(network)
+        route = Route(str(found.cidr), None, name, "kernel", 256)
+        if found.version == 6 and found.prefixlen < 128 and route not in self._host.routes:
+            self._host.routes.append(route)
+
+    def _delete_address(self, network: str, name: str) -> None:
+        _must(name in self._host.links and network in self._host.links[name].addresses)
+        link = self._host.links[name]
+        left = tuple(each for each in link.addresses if each != network)
+        self._host.links[name] = replace(link, addresses=left)
+        cidr = str(IPNetwork(network).cidr)
+        if cidr not in [str(IPNetwork(each).cidr) for each in left]:
+            route = Route(cidr, None, name, "kernel", 256)
+            self._host.routes[:] = [each for each in self._host.routes if each != route]
+
+    def _add_route(self, words: str) -> None:
+        route = _route(words)
+        link = self._host.links.get(route.device)
+        _must(link is not None and link.is_up)
+        _must(
+            not any(
+                (each.destination, each.metric) == (route.destination, route.metric)
+                for each in self._host.routes
+            )
+        )
+        if route.gateway:
+            _must(
+                any(
+                    each.device == route.device
+                    and not each.gateway
+                    and IPAddress(route.gateway) in each.network
+                    for each in self._host.routes
+                )
+            )
+        self._host.routes.append(route)
+
+    def _replace_route(self, words: str) -> None:
+        wanted = _route(words)
+        self._host.routes[:] = [
+            each
+            for each in self._host.routes
+            if (each.destination, each.metric) != (wanted.destination, wanted.metric)
+        ]
+        self._add_route(words)
+
+    def _delete_route(self, words: str) -> None:
+        keys = _keys(words)
+        wanted = _route(words)
+        for each in self._host.routes:
+            if (
+                (each.destination, each.device, each.type)
+                == (wanted.destination, wanted.device, wanted.type)
+                and ("via" not in keys or each.gateway == wanted.gateway)
+                and ("metric" not in keys or each.metric == wanted.metric)
+                and ("proto" not in keys or each.protocol == wanted.protocol)
+            ):
+                self._host.routes.remove(each)
+                return
+        raise FailedError(words)
+
+    def _flush_routes(self, name: str, protocol: str) -> None:
+        self._host.routes[:] = [
+            each for each in self._host.routes if (each.device, each.protocol) != (name, protocol)
+        ]
+
+    def _flush_addresses(self, name: str) -> None:
+        _must(name in self._host.links)
+        for network in self._host.links[name].addresses:
+            if not network.startswith("fe80"):
+                self._delete_address(network, name)
+
+    def _add_proxy(self, address: str, device: str) -> None:
+        _must(device in self._host.links)
+        self._host.proxies.add((address, device))
+
+    def _delete_proxy(self, address: str, device: str) -> None:
+        _must((address, device) in self._host.proxies)
+        self._host.proxies.remove((address, device))
+
+    def _is_made(self, name: str, network: str) -> None:
+        link = self._host.links.get(name)
+        _must(link is not None and link.is_up and network in link.addresses)
+
+    # --- Managers ----------------------------------------------------------------------------
+
+    def _stanza(self, interface: str) -> dict[str, list[str]]:
+        file = self._host.files.get(f"/etc/network/interfaces.d/60-culvert-{interface}")
+        _must(file is not None)
+        assert file is not None
+        words: dict[str, list[str]] = {}
+        for line in file.text.splitlines():
+            key, _, value = line.strip().partition(" ")
+            words.setdefault(key, []).append(value.removesuffix(" || true"))
+        return words
+
+    def _ifup(self, interface: str) -> None:
+        words = self._stanza(interface)
+        if "tunnel-mode" in words:
+            remote = words.get("tunnel-endpoint") or words["tunnel-remote"]
+            local, mtu, ttl = words["tunnel-local"], words["mtu"], words["tunnel-ttl"]
+            if interface not in self._host.links:
+                self._add_link(interface, mtu[0], local[0], remote[0], ttl[0])
+            else:
+                self._change_tunnel(interface, local[0], remote[0], ttl[0])
+                self._set_mtu(interface, mtu[0])
+        for each in words.get("pre-up", []):
+            self._hook(each)
+        hook = self._host.files.get(_PRE_UP)
+        hooked = re.findall(r"[\w.-]+", hook.text) if hook else []
+        if "tunnel-endpoint" in words and interface in hooked:
+            for key in sit.UNHEARD:
+                self._set(f"net/ipv6/conf/{interface}/{key}", "0")
+        self._up(interface)
+        self._passed_over(f"ip address add {words['address'][0]} dev {interface}")
+        for each in words.get("post-up", []):
+            self._hook(each)
+
+    def _hook(self, command: str) -> None:
+        found = re.fullmatch(r"echo (\d+) >/proc/sys/(\S+)", command)
+        self._run(f"sysctl {found[2]} {found[1]}" if found else command)
+
+    def _ifdown(self, interface: str) -> None:
+        self._stanza(interface)
+        self._vanish(interface)
+
+    def _load_connection(self, path: str) -> None:
+        file = self._host.files.get(path)
+        _must(file is not None)
+        assert file is not None
+        self._host.connections[path] = file.text
+        name = path.rpartition("60-culvert-")[2].removesuffix(".nmconnection")
+        # NetworkManager would make it, which is not what any step means.
+        assert name in self._host.links, f"{path} is loaded without a link"
+
+    def _delete_connection(self, uuid: str) -> None:
+        for path, text in [*self._host.connections.items()]:
+            if f"uuid={uuid}" in text:
+                del self._host.connections[path]
+                self._host.files.pop(path, None)
+                return
+        raise FailedError(uuid)
+
+    def _copy_netplan(self, root: str) -> None:
+        for path, file in self._host.files.items():
+            if path.startswith(_NETPLAN):
+                self._scratch[f"{root}{path}"] = file.text
+
+    def _generate(self, root: str) -> None:
+        for path, text in [*self._scratch.items()]:
+            prefix = f"{root}{_NETPLAN}/60-culvert-"
+            if path.startswith(prefix):
+                name = path.removeprefix(prefix).removesuffix(".yaml")
+                for kind in ("netdev", "network"):
+                    to = f"{root}{_GENERATED}/10-netplan-{name}.{kind}"
+                    self._scratch[to] = f"{kind} of {text}"
+
+    def _put_generated(self, root: str, name: str) -> None:
+        start = f"{root}{_GENERATED}/10-netplan-{name}."
+        found = [path for path in self._scratch if path.startswith(start)]
+        _must(bool(found))
+        for path in found:
+            self._host.generated[path.removeprefix(root)] = self._scratch.pop(path)
+
+    def _remove_generated(self, paths: str) -> None:
+        for path in paths.split():
+            self._host.generated.pop(path, None)
+
+    # --- Services ----------------------------------------------------------------------------
+
+    def _service(self, name: str) -> Service:
+        return self._host.services.setdefault(name, Service())
+
+    def _unit_text(self, name: str) -> str | None:
+        file = self._host.files.get(f"{_SERVICES}/{name}")
+        return file.text if file else None
+
+    def _daemon_reload(self) -> None:
+        for name, service in self._host.services.items():
+            service.held = self._unit_text(name)
+
+    def _start(self, name: str) -> None:
+        service = self._service(name)
+        if service.is_active:
+            return
+        if service.held is None:
+            service.held = self._unit_text(name)
+        _must(service.held is not None or name == "networkd-dispatcher.service")
+        service.is_active = True
+        paths = re.findall(r"/etc/culvert/\S+", service.held or "")
+        service.runs = (service.held, *map(self._text, paths))
+        if name == filtering.SERVICE:
+            self._reload(name)
+
+    def _text(self, path: str) -> str | None:
+        # What is reloaded is no part of what it was started with.
+        file = self._host.files.get(path)
+        return file.text if file and path != filtering.FILE else None
+
+    def _stop(self, name: str) -> None:
+        service = self._service(name)
+        _must(service.held is not None or name == "networkd-dispatcher.service")
+        service.is_active, service.runs = False, ()
+        if name == filtering.SERVICE:
+            self._host.table = None
+
+    def _restart(self, name: str) -> None:
+        if self._service(name).is_active:
+            self._stop(name)
+        self._start(name)
+
+    def _reload(self, name: str) -> None:
+        _must(name == filtering.SERVICE and self._service(name).is_active)
+        file = self._host.files.get(filtering.FILE)
+        _must(file is not None)
+        assert file is not None
+        self._host.table = _table_of(file.text)
+
+    def _enable(self, name: str) -> None:
+        _must(self._unit_text(name) is not None)
+        self._service(name).is_enabled = True
+
+    def _disable(self, name: str) -> None:
+        _must(self._unit_text(name) is not None)
+        self._service(name).is_enabled = False
+
+    def _load_table(self, path: str) -> None:
+        _must(self._service(filtering.SERVICE).is_active and path in self._scratch)
+        text = self._scratch[path]
+        if text.startswith("table "):
+            self._host.table = _table_of(text)
+            return
+        assert self._host.table is not None
+        rules, elements = filtering._parsed(self._host.table)
+        for line in text.splitlines():
+            found = re.fullmatch(r"(add|delete) element inet culvert (\S+) \{ (.*) \}", line)
+            assert found, line
+            element = found[2], found[3]
+            _must((element in elements) == (found[1] == "delete"))
+            elements = elements ^ {element}
+        # The one text that has these.
+        file = self._host.files[filtering.FILE]
+        assert (rules, elements) == filtering._parsed(_table_of(file.text))
+        self._host.table = _table_of(file.text)
+
+
+def _must(is_so: bool) -> None:
+    if not is_so:
+        raise FailedError
+
+
+def _ends(local: str, remote: str) -> tuple[IPAddress | None, IPAddress | None]:
+    here, there = (None if each == "any" else IPAddress(each) for each in (local, remote))
+    return here, there
+
+
+def _ttl(ttl: str) -> int:
+    return 0 if ttl == "inherit" else int(ttl)
+
+
+def _keys(words: str) -> dict[str, str]:
+    parts = words.split()
+    return dict(zip(parts[-2::-2], parts[::-2], strict=False))
+
+
+def _route(words: str) -> Route:
+    first, *rest = words.split()
+    kind = "unicast"
+    if first == "unreachable":
+        kind, first, rest = first, rest[0], rest[1:]
+    keys = dict(zip(rest[::2], rest[1::2], strict=True))
+    assert keys.keys() <= {"via", "dev", "proto", "metric"}, words
+    metric, protocol = int(keys.get("metric", 1024)), keys.get("proto", "boot")
+    return Route(first, keys.get("via"), keys["dev"], protocol, metric, kind)
+
+
+_NAME = r"(?P<name>[\w.@-]+)"
+_ENDS = r"local (?P<local>\S+) remote (?P<remote>\S+) ttl (?P<ttl>\w+)"
+_SCRATCH = r'"?(?P<target>\$scratch[^"\s]*)"?'
+
+_TABLE: Iterable[tuple[str, Callable[..., None]]] = (
+    (r":|true", Shell._nothing),
+    (re.escape(sit.UNLOAD), Shell._unload_module),
+    (r"modprobe sit", Shell._load_module),
+    (r"(?P<one>\[ ! -e /sys/class/net/\S+ \]) \|\| (?P<other>ip link delete \S+)", Shell._either),
+    (r"(?P<one>ip link delete \S+) 2>/dev/null \|\| (?P<other>\[ ! -e \S+ \])", Shell._either),
+    (r"\[ ! -e /sys/class/net/(?P<name>\S+) \]", Shell._is_no_link),
+    (r'\[ -e "(?P<folder>\S+)" \] \|\| \{ (?P<otherwise>.*); \}', Shell._is_no_scratch),
+    (rf"ip -6 -oneline address show dev {_NAME} up to (?P<network>\S+) \| grep \.", Shell._is_made),
+    (rf"ip link add {_NAME} mtu (?P<mtu>\d+) type sit {_ENDS}", Shell._add_link),
+    (rf"ip tunnel change {_NAME} mode sit {_ENDS}", Shell._change_tunnel),
+    (rf"ip link delete {_NAME}", Shell._delete_link),
+    (rf"ip link set dev {_NAME} mtu (?P<mtu>\d+)", Shell._set_mtu),
+    (rf"ip link set dev {_NAME} up", Shell._up),
+    (rf"ip link set dev {_NAME} down", Shell._down),
+    (
+        rf"ip (-6 )?address add (?P<network>\S+) dev {_NAME}(?P<flag> noprefixroute)?",
+        Shell._add_address,
+    ),
+    (rf"ip (-6 )?address delete (?P<network>\S+) dev {_NAME}", Shell._delete_address),
+    (rf"ip -6 route flush dev {_NAME} proto (?P<protocol>\w+)", Shell._flush_routes),
+    (rf"ip address flush dev {_NAME} scope global", Shell._flush_addresses),
+    (r"ip -6 route add (?P<words>.*)", Shell._add_route),
+    (r"ip -6 route replace (?P<words>.*)", Shell._replace_route),
+    (r"ip -6 route delete (?P<words>.*)", Shell._delete_route),
+    (r"ip -6 neighbour add proxy (?P<address>\S+) dev (?P<device>\S+)", Shell._add_proxy),
+    (r"ip -6 neighbour delete proxy (?P<address>\S+) dev (?P<device>\S+)", Shell._delete_proxy),
+    (r"sysctl (?P<path>\S+) (?P<value>\S+)", Shell._set),
+    (r"lenient ifup --force (?P<interface>\S+)", Shell._ifup),
+    (r"ifdown --force (?P<interface>\S+)", Shell._ifdown),
+    # What looks at new files, and finds no fault with them.
+    (
+        r"(listed=|case |ifup --|ifquery |nmcli --offline |radvd --configtest |cat ).*2>&1.*|"
+        r"case \$listed in.*|ifquery .*|nmcli --offline .*|cat [^<]*interfaces\"",
+        Shell._nothing,
+    ),
+    (r"nmcli connection load (?P<path>\S+)", Shell._load_connection),
+    (r"nmcli connection delete uuid (?P<uuid>\S+) >/dev/null 2>&1", Shell._delete_connection),
+    (
+        r'for folder in /lib /etc /run; do .* mkdir -p "(?P<root>\S+)\$folder".*done',
+        Shell._copy_netplan,
+    ),
+    (r'netplan generate --root-dir "(?P<root>\S+)"', Shell._generate),
+    (
+        rf'mv -f "(?P<root>\S+){_GENERATED}/10-netplan-(?P<name>\S+)"\.\* {_GENERATED}/',
+        Shell._put_generated,
+    ),
+    (rf"rm -f (?P<paths>({_GENERATED}/\S+ ?)+)", Shell._remove_generated),
+    (rf'cp -p "?(?P<source>[^\s"]+)"? {_SCRATCH}', Shell._copy),
+    (r'cp -p "(?P<source>\$scratch[^\s"]+)" (?P<target>/\S+)', Shell._copy),
+    (rf"echo (?P<content>\S+) \| base64 -d >{_SCRATCH}", Shell._decode),
+    (rf"cat >{_SCRATCH} <<'END'\n(?P<text>.*)\nEND", Shell._write),
+    (rf'{filtering.HOLDER} load "?(?P<path>[^"]+)"?', Shell._load_table),
+    (
+        r"\[ -e (?P<path>\S+) \] \|\| \(umask 077; echo (?P<content>\S+) \| base64 -d >\S+\)",
+        Shell._write_anew,
+    ),
+    (r"systemctl daemon-reload", Shell._daemon_reload),
+    (rf"systemctl start {_NAME}", Shell._start),
+    (rf"systemctl stop {_NAME}", Shell._stop),
+    (rf"systemctl restart {_NAME}", Shell._restart),
+    (rf"systemctl reload {_NAME}", Shell._reload),
+    (rf"systemctl --quiet enable {_NAME}", Shell._enable),
+    (rf"systemctl --quiet disable {_NAME}", Shell._disable),
+    (r"systemctl reset-failed \S+ 2>/dev/null", Shell._nothing),
+    (r"(?P<command>.*) \|\| true", Shell._passed_over),
+)
+_MEANINGS = [(re.compile(pattern, re.DOTALL), meaning) for pattern, meaning in _TABLE]

@@ -1,0 +1,77 @@
+"""A run that stands still at one line of what it does on a host, so that it can be cut there.
+
+`python -m tests.scenarios.cutting CUTS …` is pyinfra, and CUTS a file of JSON: for each host that
+is cut, which script (`change` or `confirm`), and where in it: a share of all its lines that do
+something. At that line the host waits for as long as there is a file `STANDS_STILL`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.host.changes import Changes
+from tasks.host.rollback import UNGUARDED, Guard
+from tasks.planning import confirming
+
+STANDS_STILL = "/run/stands-still"
+"""Has the line at which it stands still."""
+
+# Each step of a change says what it is, or how far it is.
+_DOES = re.compile(r"step=|begun=|mv |rm |put |sync |release$|ln |mkdir |await_word ")
+_BEGINS = {"change": "take", "confirm": "set -e"}
+
+
+def lines(kind: str, script: str) -> list[int]:
+    """The numbers of those lines of a script before which it may be cut."""
+    return [*_numbers(script.splitlines(), _BEGINS[kind])]
+
+
+def _numbers(text: list[str], begins: str) -> Iterator[int]:
+    has_begun, inside = False, False
+    for number, line in enumerate(text):
+        if inside:
+            inside = line != "END"
+        elif has_begun and _DOES.match(line):
+            yield number
+        has_begun = has_begun or line == begins
+        inside = inside or "<<'END'" in line
+
+
+def cut(kind: str, script: str, share: float) -> str:
+    """The script, which stands still at a share of all those lines, from 0 to 1."""
+    text, found = script.splitlines(), lines(kind, script)
+    number = found[min(int(share * len(found)), len(found) - 1)]
+    place = f"{kind}, {found.index(number) + 1} of {len(found)}: {text[number][:100]}"
+    quoted = place.replace("'", "'\\''")
+    waits = f"echo '{quoted}' >{STANDS_STILL}; while [ -e {STANDS_STILL} ]; do sleep 0.2; done"
+    return "\n".join([*text[:number], waits, *text[number:], ""])
+
+
+def inject(cuts: Mapping[str, tuple[str, float]]) -> None:
+    """Have the scripts for these hosts stand still."""
+    changing, judging = Changes.script, confirming.script
+
+    def change(self: Changes, guard: Guard = UNGUARDED) -> str:
+        script = changing(self, guard)
+        kind, share = cuts.get(self.host, ("", 0.0))
+        return cut(kind, script, share) if kind == "change" else script
+
+    def confirm(guard: Guard, changes: Changes, *arguments: Any) -> str:
+        script = judging(guard, changes, *arguments)
+        kind, share = cuts.get(changes.host, ("", 0.0))
+        return cut(kind, script, share) if kind == "confirm" else script
+
+    Changes.script = change  # type: ignore[method-assign]
+    confirming.script = confirm  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    path = sys.argv.pop(1)
+    # It replaces Python's threads: not where tests import this.
+    from pyinfra_cli.main import main  # type: ignore[import-untyped]
+
+    inject({name: tuple(found) for name, found in json.loads(Path(path).read_text()).items()})
+    main()

@@ -23,8 +23,9 @@ from tests.host.test_answer import ANSWER
 At = Literal[
     "banner", "login", "exec", "read", "rehearse", "change", "extend", "recall", "confirm", "verify"
 ]
-# What it does: say nothing any more, have its connection end, or fail with a sentence.
-How = Literal["hangs", "breaks", "fails"]
+# What it does: say nothing any more, have its connection end, fail with a sentence, or take no new
+# connection from then on.
+How = Literal["hangs", "breaks", "fails", "shuts"]
 
 # The sections of an answer, of which a state tells some.
 _EMPTY = {
@@ -34,13 +35,20 @@ _EMPTY = {
 
 @dataclass
 class SshHost:
-    """A host, before and after it is changed, and where it is `unkind`."""
+    """A host, before and after it is changed, and where it is `unkind`.
+
+    `takes` are the seconds that an answer takes, `says` what it is where it isn't the usual one.
+    """
 
     before: HostState
     after: HostState
     unkind: Mapping[At, How] = field(default_factory=dict)
-    # What was asked of it, in its order.
+    takes: Mapping[At, float] = field(default_factory=dict)
+    says: Mapping[At, str] = field(default_factory=dict)
+    # What was asked of it, in its order, and by which of its connections.
     asked: list[str] = field(default_factory=list)
+    asked_by: list[int] = field(default_factory=list)
+    connections: int = 0
 
     def answer(self, name: str, script: str) -> tuple[answers.Kind, int, str, str]:
         """What kind of a script it is, its status, output and errors."""
@@ -60,6 +68,7 @@ class SshHost:
                 "recall": "undone\n",
                 "verify": checks,
             }.get(kind, "")
+            said = self.says.get(kind, said)
         return kind, 0, said, ""
 
 
@@ -117,6 +126,7 @@ class SshHosts:
             while True:
                 connection, _ = self.listeners[name].accept()
                 self.connections.append(connection)
+                self.hosts[name].connections += 1
                 if "banner" in self.hosts[name].unkind:
                     self.hosts[name].asked.append("banner")
                     continue
@@ -129,6 +139,7 @@ class _Session(ServerInterface):
     def __init__(self, hosts: SshHosts, name: str, transport: Transport) -> None:
         self.hosts, self.name, self.transport = hosts, name, transport
         self.host = hosts.hosts[name]
+        self.number = self.host.connections
 
     def get_allowed_auths(self, username: str) -> str:
         del username
@@ -161,12 +172,16 @@ class _Session(ServerInterface):
                 # Of a client that has closed its connection.
                 return
             kind, status, output, errors = self.host.answer(self.name, script)
+            self.host.asked_by.append(self.number)
+            self.hosts.over.wait(self.host.takes.get(kind, 0))
             match self.host.unkind.get(kind):
                 case "hangs":
                     channel.sendall(output[: len(output) // 2].encode())
                     self.hosts.over.wait()
                 case "breaks":
                     self.transport.close()
+                case "shuts":
+                    self.hosts.close(self.name)
             channel.sendall(output.encode())
             channel.sendall_stderr(errors.encode())
             channel.send_exit_status(status)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tasks.declared import declaration
-from tasks.declared.written import Written, WrittenLan, WrittenServer, WrittenTunnel
+from tasks.declared.entries import LIMITS
+from tasks.declared.model import Limits
+from tasks.declared.written import WrittenLan, WrittenServer, WrittenTunnel
 from tasks.parts import managers
 from tests.lab.topologies import table
 from tests.runs import REPOSITORY
@@ -73,11 +75,19 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= README_LINES_MAX
 
 
-@pytest.mark.parametrize("model", [WrittenServer, WrittenTunnel, WrittenLan])
-def test_every_key_of_the_inventory_has_its_row(model: type[Written]) -> None:
+@pytest.mark.parametrize(
+    "keys",
+    [*(model.model_fields for model in (WrittenServer, WrittenTunnel, WrittenLan)), LIMITS],
+)
+def test_every_key_of_the_inventory_has_its_row(keys: Iterable[str]) -> None:
     rows = re.findall(r"^\| (`.*?) \|", (DOCS / "inventory.md").read_text(), re.MULTILINE)
     described = set(re.findall(r"`(\w+)`", "".join(rows)))
-    assert set(model.model_fields) <= described
+    assert set(keys) <= described
+
+
+def test_what_a_host_waits_by_default_is_what_is_said() -> None:
+    (row,) = re.findall(r"^\| `confirm_within` .*$", (DOCS / "inventory.md").read_text(), re.M)
+    assert f"default: {Limits().confirm}, from {LIMITS['confirm_within'][1]}, and 0 " in row
 
 
 def test_the_table_of_what_is_supported_is_that_of_the_tests() -> None:

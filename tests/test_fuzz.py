@@ -20,10 +20,11 @@ from tasks.declared import declaration
 from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Node
 from tasks.declared.written import WrittenLan, WrittenServer, WrittenTunnel
-from tasks.host import answer, changes
+from tasks.host import answer, changes, rollback
+from tasks.host.rollback import Guard
 from tasks.host.state import HostState, UnreadableStateError
 from tasks.parts import managers
-from tasks.planning import machines, proof
+from tasks.planning import confirming, machines, proof
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan, plan
 from tasks.running import terminal
@@ -90,11 +91,13 @@ INVENTORY: dict[str, dict[str, Any]] = {
 
 # What scripts start on a host. Nothing else is in reach of what is run here.
 PROGRAMS = (
-    *("awk", "base64", "cat", "chmod", "cmp", "cp", "cut", "df", "env", "find", "flock", "grep"),
-    *("head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables", "ip6tables-nft-save"),
+    *("awk", "base64", "cat", "chmod", "cmp", "cp", "cut", "date", "df", "env", "find", "flock"),
+    *("grep", "gunzip", "head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables"),
+    *("ip6tables-nft-save",),
     *("ip6tables-save", "iptables", "iptables-nft-save", "iptables-save", "ln", "ls", "lsns"),
-    *("mkfifo", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter", "ping", "radvd"),
-    *("readlink", "rm", "rmdir", "sed", "seq", "sleep", "sort", "ss", "stat", "sync", "systemctl"),
+    *("mkfifo", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter", "paste", "ping", "radvd"),
+    *("readlink", "rm", "rmdir", "sed", "seq", "setsid", "sh", "sleep", "sort", "ss", "stat"),
+    *("sync", "systemctl", "systemd-run"),
     *("tail", "tar", "tee", "timeout", "tr", "ufw", "wc"),
 )
 
@@ -118,25 +121,33 @@ class Shell:
         self._write("mktemp", f"echo {folder}/scratch")
         self._write(
             "mkdir",
-            f'for path; do :; done; case "$path" in {folder}/*) exec /bin/mkdir "$@" ;; esac',
+            f'for path; do :; done; case "$path" in {folder}/*) exec /bin/mkdir -p "$@" ;; esac',
         )
+        # Nothing is renamed or started here: what a run takes is there, and so is what waits.
+        (folder / "culvert-hold").mkdir()
+        (folder / "culvert-hold/waiter").write_text("1\n")
+        (self.root / "etc/systemd/system").mkdir(parents=True)
+        (self.root / "var/lib/culvert").mkdir(parents=True)
 
     def _write(self, name: str, command: str) -> None:
         program = self.programs / name
         program.write_text(f"#!/bin/sh\n{command}\n")
         program.chmod(0o755)
 
-    def run(self, script: str) -> int:
+    def run(self, script: str, *arguments: str) -> int:
         """How a script ends that has nothing but these programs, and files below a folder."""
         here = re.sub(r'(?<= )PATH="[^"]*"', f'PATH="{self.programs}"', script)
         assert here != script and not re.search(r"s?bin:", here), "real programs are in reach"
-        here = here.replace("root= begun", f"root={self.root} begun")
+        here = here.replace("made= root=", f"made= root={self.root}")
         here = here.replace(' >"/proc/sys/$1"; }', " >/dev/null; }")
         # Culvert's own programs on a host.
         here = re.sub(r"^/\S+", "cat", here, flags=re.MULTILINE)
-        here = self.functions + here.replace("/run/culvert", f"{self.folder}/culvert")
+        here = here.replace("/run/culvert", f"{self.folder}/culvert")
+        here = here.replace("store=/var/lib/culvert", f"store={self.folder}/store")
+        here = here.replace(f"put {rollback.REPORT}", f"put {self.root}{rollback.REPORT}")
+        here = self.functions + here.replace(">/etc/", f">{self.root}/etc/")
         done = subprocess.run(
-            ["/bin/sh", "-s"],
+            ["/bin/sh", "-s", *arguments],
             input=here.encode(),
             env={"PATH": str(self.programs)},
             cwd=self.folder,
@@ -150,6 +161,11 @@ class Shell:
         missing = re.findall(r".*: not found", said)
         assert not missing, f"no stub of these stands in PROGRAMS: {missing}"
         return done.returncode
+
+    def go_back(self, found: changes.Changes) -> int:
+        """The same of what takes all changes back: how many were made is in no file here."""
+        script = found.way_back().replace('[ "$mode" = boot ] ||', "true ||")
+        return self.run(script, "now", "nobody confirmed it in time")
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +184,22 @@ def show(printed: Iterable[str]) -> None:
         assert all(line.isprintable() for line in terminal.lines(text).split("\n"))
 
 
-def carry_out(found: Plan, shell: Shell) -> None:
+WORKED = ("IPv4 default route via 192.0.2.1 dev eth0", "tunnel sit-web1 answers")
+
+
+def carry_out(found: Plan, state: HostState, shell: Shell) -> None:
     """All scripts that a run would send to this host."""
     show(sentences(found))
-    for script in (found.changes.script(), found.changes.rehearsal()):
+    guard = Guard(by="alice@laptop", run="run-1")
+    probes = confirming.after(found.site.node, state, found.site.node)
+    for script in (
+        confirming.looking(confirming.before(found.site.node, state)) + found.changes.rehearsal(),
+        found.changes.script(guard),
+        found.changes.reversed().script(),
+        confirming.script(guard, found.changes, probes, WORKED),
+    ):
         shell.run(script)
+    shell.go_back(found.changes)
     if found.site.node.is_declared:
         shell.run(proof.script(proof.checks(found.site)))
 
@@ -251,7 +278,8 @@ def look_at_inventory(inventory: Any, shell: Shell) -> None:
         shell.run(parts.script(each))
         role = "delegating-server" if each.server else "routing-client"
         try:
-            carry_out(plan(each, bare(each.manager or "ifupdown", role)), shell)
+            state = bare(each.manager or "ifupdown", role)
+            carry_out(plan(each, state), state, shell)
         except ObstacleError as error:
             show(error.sentences)
 
@@ -283,7 +311,8 @@ FIREWALL = {
 @pytest.mark.parametrize("manager", managers.NAMES)
 def test_all_of_a_script_is_run(manager: str, shell: Shell) -> None:
     found = plan(node("routing-client"), bare(manager, "routing-client")).changes
-    assert shell.run(found.script()) == 0
+    assert shell.run(found.script(Guard(run="run-1"))) == 0
+    assert shell.go_back(found) == 0
     assert shell.run(found.rehearsal()) == 0
     assert shell.run(parts.script(node("server"))) == 0
 
@@ -351,7 +380,7 @@ def look_at_host(wanted: Node, state: HostState, shell: Shell) -> None:
     except UnreadableStateError as error:
         show([str(error)])
         return
-    carry_out(found, shell)
+    carry_out(found, state, shell)
 
 
 @settings(max_examples=200)

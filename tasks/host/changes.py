@@ -290,6 +290,9 @@ finish() {
             sh "$undoing/undo" now "it stopped at: $step"
         fi
         undone="; what it made is taken back" held=
+    elif [ -n "$held" ] && [ "$status" -ne 0 ]; then
+        # Nothing was made that could be taken back, nor stays.
+        @DISMISSED@
     fi
     rm -rf $staged $scratch
     if [ "$status" -ne 0 ]; then
@@ -300,7 +303,7 @@ finish() {
     exit "$status"
 }
 trap finish EXIT
-trap 'exit 129' HUP INT TERM"""
+trap 'exit 129' HUP INT TERM""".replace("@DISMISSED@", rollback.DISMISSED)
 # All is done: nothing is taken back from here on, unless nobody says that it is well.
 _AWAITING = ('put "$hold/deadline" "$(($(uptime) + within))"', "held=")
 _EPILOGUE = """begun=0

@@ -67,6 +67,11 @@ def is_taken_back(sentence: str) -> bool:
     return has_stopped(sentence) and sentence.endswith(_TAKEN_BACK)
 
 
+def cause(sentence: str) -> str:
+    """What failed, without what doesn't hold of a host that goes back."""
+    return sentence.partition(f", and {_AT_WORK}")[0].removesuffix(":")
+
+
 def reason(said: Sequence[str]) -> str:
     """What a failed command said last on standard error, and what to do where that is known."""
     lines = [line.strip() for line in said if line.strip()]

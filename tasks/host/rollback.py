@@ -207,6 +207,13 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
     yield "release"
 
 
+DISMISSED = f"""if [ "$(cat {STAMP} 2>/dev/null)" = "$run" ]; then
+            rm -rf "$pending.new" "$pending" {_WANTED_BY} {_UNIT_FILE}
+            put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
+        fi"""
+"""Has a host forget a run that changed nothing."""
+
+
 def opening(guard: Guard) -> str:
     """Lines with which a script begins that speaks with what waits on a host."""
     within = max(guard.within, 1)
@@ -221,7 +228,8 @@ went_back() {{
         [ "$tries" -lt {_GOING_BACK} ] || {{ echo undoing; return; }}
         sleep 1
     done
-    echo undone
+    # The host keeps the name of a run that was confirmed.
+    [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && echo kept || echo undone
 }}
 # From now on, as long as the script may take, and more.
 ! mine || [ ! -e "$hold/deadline" ] || put "$hold/deadline" $(($(uptime) + {within}))"""
@@ -249,6 +257,9 @@ main </dev/null
 
 
 def recalling(guard: Guard, why: str) -> str:
-    """A script that has a host go back now, and prints `undone`, or `undoing` if that lasts."""
+    """A script that has a host go back now.
+
+    It prints `undone`, `undoing` if that lasts, or `kept` where the run was confirmed before.
+    """
     lines = ["main() {", opening(guard), f"go_back {shlex.quote(why)}", "went_back", "}"]
     return "\n".join([*lines, "main </dev/null", ""])

@@ -103,6 +103,20 @@ def expected(worked: Collection[str], probes: Probes) -> list[str]:
     )
 
 
+def confirmed(worked: Collection[str], probes: Probes) -> str:
+    """The sentence about a host where all of that was seen again."""
+    seen = expected(worked, probes)
+    # Of a router that answers, nobody doubts that it is there.
+    told = [each for each in seen if each.replace(*_SILENT) not in {*seen} - {each}]
+    if not told:
+        return f"{_CONFIRMED}, and nothing worked before that could have been lost"
+    return f"{_CONFIRMED}: all that worked before still does ({', '.join(told)})"
+
+
+_SILENT = " is there", " answers"
+_CONFIRMED = "confirmed over a new SSH connection"
+
+
 def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[str]) -> str:
     """Looks whether all is still there, then has the change stay, or the host go back."""
     patience = min(_PATIENCE, guard.within // 2)

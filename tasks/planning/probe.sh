@@ -33,7 +33,7 @@ probe() {
         while read -r name interface address; do
             case $name in
             tunnel) answers -I "$interface" "$address" && works "tunnel $interface answers" & ;;
-            IPv6) answers "$address" && works "IPv6 - answers" & ;;
+            IPv6) answers "$address" && works "the Internet answers over IPv6" & ;;
             esac
         done
         wait

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -21,8 +22,13 @@ from tasks.running import confirming, connection, deadlines, report, terminal
 from tasks.running.asked import ADDRESSES, refusals
 from tasks.running.inventory import declared
 
-# 128 and the number of SIGINT, as shells have it.
-_STATUS_INTERRUPTED = 130
+# What ends a run from outside, what is said of it there, and why hosts go back then.
+_SIGNALS = {
+    signal.SIGINT: ("interrupted", "the run was interrupted"),
+    signal.SIGTERM: ("ended by SIGTERM", "the run was ended by SIGTERM"),
+    signal.SIGHUP: ("ended by SIGHUP", "the run was ended by SIGHUP: its terminal is gone"),
+}
+_received: list[int] = []
 
 
 def addresses() -> None:
@@ -58,7 +64,10 @@ def connecting() -> None:
     )
     state = ctx_state.get()
     # pyinfra's own way to end has status 0.
-    signal.signal(signal.SIGINT, _interrupted)
+    for number in _SIGNALS:
+        # nohup(1) has a run outlast its terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupted)
     # Whichever way a run ends, it disconnects.
     cli.disconnect_all = _ending(cli.disconnect_all)
     load = state.init
@@ -104,9 +113,13 @@ def _confirmed() -> str:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    click.echo("interrupted", err=True)
-    ending = SystemExit(_STATUS_INTERRUPTED)
+    del frame
+    _received.append(number)
+    with suppress(OSError):
+        # Of a terminal that is gone.
+        click.echo(_SIGNALS[signal.Signals(number)][0], err=True)
+    # As shells have it.
+    ending = SystemExit(128 + number)
     if not isinstance(threading.current_thread(), Transport):
         raise ending
     # There it would be lost, as in any thread.
@@ -119,17 +132,24 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
     """A way to disconnect that tells what became of the hosts, and waits for none of them."""
 
     def end(state: State) -> None:
-        is_interrupted = len(state.pool) > 0
+        is_cut_short = len(state.pool) > 0
         # Settling and disconnecting take places in the same pool.
         state.pool.kill()
-        confirming.settle(state)
-        report.show(state)
-        disconnect_all(state)
-        if is_interrupted:
-            # What still reads at the end of the program has a traceback there.
-            closing = [gevent.spawn(deadlines.close, host.connector) for host in state.inventory]
-            gevent.joinall(closing)
-            gevent.idle()
+        try:
+            if _received:
+                confirming.settle(state, _SIGNALS[signal.Signals(_received[0])][1])
+            else:
+                confirming.settle(state)
+        finally:
+            # Also where it is interrupted again.
+            report.show(state)
+            disconnect_all(state)
+            if is_cut_short or _received:
+                # What still reads at the end of the program has a traceback there.
+                gevent.joinall(
+                    [gevent.spawn(deadlines.close, h.connector) for h in state.inventory]
+                )
+                gevent.idle()
 
     return end
 

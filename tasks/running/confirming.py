@@ -24,7 +24,7 @@ from tasks.host.rollback import Guard
 from tasks.planning import confirming
 from tasks.planning.confirming import Verdict
 from tasks.running import deadlines, facts
-from tasks.running.survey import Survey, known, on_each, survey
+from tasks.running.survey import Survey, known, on_each, say, survey
 
 # How often within the time that a host waits, it is told to wait on.
 _OFTEN = 3
@@ -33,8 +33,6 @@ _SECONDS = 45
 _ENDS = "the run ended before it was confirmed"
 _judged: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
 _lock = RLock()
-
-
 _keepers: WeakKeyDictionary[State, "gevent.Greenlet[..., None]"] = WeakKeyDictionary()
 
 
@@ -98,6 +96,24 @@ def _judge_all(found: Survey, state: State) -> None:
     for names in found.broker.stages:
         stage = [host for host in waiting if host.name in names]
         on_each(stage, lambda host: _judge(found, host, is_active=host.name in active), state)
+    for host in waiting:
+        # Nothing else is done any more with those that failed.
+        if host.name not in active and (sentence := became(found, host.name)):
+            say(host, sentence, "red")
+
+
+def became(found: Survey, name: str) -> str:
+    """The sentence about a host that wasn't confirmed."""
+    if why := found.undone.get(name):
+        return f"undone: {why}"
+    if why := found.unconfirmed.get(name):
+        return f"not confirmed, so the host goes back by itself: {why}"
+    return ""
+
+
+def seen(found: Survey, name: str) -> str:
+    """The sentence about a host that was."""
+    return confirming.confirmed(found.worked.get(name, ()), found.probes[name][1])
 
 
 def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
@@ -106,11 +122,15 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
         found.waiting.pop(name)
         return
     found.heard.pop(name, None)
-    lost = [end.peer_host for end in found.plans[name].site.node.upstreams]
-    lost = [server for server in lost if server in {**found.undone, **found.unconfirmed}]
-    if lost or not is_active:
-        _recall(found, host, f"its tunnel server {lost[0]} was" if lost else "it failed")
+    if not is_active:
+        _recall(found, host, _failure(found, host) or _ENDS)
         return
+    for end in found.plans[name].site.node.upstreams:
+        if end.peer_host in {**found.undone, **found.unconfirmed}:
+            is_back = end.peer_host in found.undone
+            became = "was undone" if is_back else "goes back, too"
+            _recall(found, host, f"its tunnel server {end.peer_host} {became}")
+            return
     try:
         _renew(host)
     except ConnectError as error:
@@ -120,24 +140,34 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
         guard, found.plans[name].changes, found.probes[name][1], found.worked.get(name, ())
     )
     try:
-        _note(found, name, confirming.verdict(facts.run(host, script)))
+        verdict = confirming.verdict(facts.run(host, script))
     except PyinfraError as error:
-        _recall(found, host, str(error))
+        _recall(found, host, f"no answer whether all still works: {failures.cause(str(error))}")
+    else:
+        _note(found, host, verdict)
 
 
-def _note(found: Survey, name: str, verdict: Verdict) -> None:
+def _note(found: Survey, host: Host, verdict: Verdict) -> None:
+    name = host.name
     why = f"lost by the change: {'; '.join(verdict.lost)}" if verdict.lost else _GONE
     match verdict.ended:
         case "confirmed":
             found.confirmed.add(name)
         case "undone" | "gone":
             found.undone[name] = why
-        case _:
+        case "undoing":
             found.unconfirmed[name] = why
-    found.waiting.pop(name)
+        case _:
+            _recall(found, host, "no answer whether all still works")
+    found.waiting.pop(name, None)
 
 
 _GONE = "it had gone back by itself before it was asked"
+
+
+def _failure(found: Survey, host: Host) -> str:
+    """What failed first on a host, if anything did."""
+    return next((failures.cause(each) for each in found.failures.get(host.name) or said(host)), "")
 
 
 def _renew(host: Host) -> None:
@@ -151,31 +181,40 @@ def _renew(host: Host) -> None:
 
 def _recall(found: Survey, host: Host, why: str) -> None:
     """Have a host go back now, by whatever connection there is."""
-    script = rollback.recalling(found.waiting.pop(host.name), why)
-    said = _tell(host, script)
-    if not said:
+    name = host.name
+    script = rollback.recalling(found.waiting[name], why)
+    # Whatever becomes of what follows.
+    found.unconfirmed[name] = why
+    found.waiting.pop(name)
+    answer = _tell(host, script)
+    if not answer:
         with suppress(ConnectError):
             _renew(host)
-            said = _tell(host, script)
-    went_back = said.strip().endswith("undone")
-    (found.undone if went_back else found.unconfirmed)[host.name] = why
+            answer = _tell(host, script)
+    match answer.split()[-1:]:
+        case ["undone"]:
+            found.undone[name] = found.unconfirmed.pop(name)
+        case ["kept"]:
+            # The word that all is well had come there, and its answer hadn't come back.
+            found.confirmed.add(name)
+            del found.unconfirmed[name]
 
 
-def settle(state: State) -> None:
+def settle(state: State, why: str = _ENDS) -> None:
     """At the end of a run, whatever ended it: have those go back that nobody confirmed."""
     found = known(state)
     if found is None:
         return
     if state in _keepers:
         _keepers[state].kill()
+    for host in state.inventory:
+        if host.name in found.waiting and _is_over(host):
+            found.waiting.pop(host.name)
     hosts = [host for host in state.inventory if host.name in found.waiting]
-    for host in filter(_is_over, hosts):
-        found.waiting.pop(host.name)
-    on_each(
-        [host for host in hosts if host.name in found.waiting],
-        lambda host: _recall(found, host, _ENDS),
-        state,
-    )
+    on_each(hosts, lambda host: _recall(found, host, _failure(found, host) or why), state)
+    for host in hosts:
+        if sentence := became(found, host.name):
+            say(host, sentence, "red")
 
 
 def _is_over(host: Host) -> bool:

@@ -81,10 +81,11 @@ def confirm() -> Commands:
     if state.current_stage != StateStage.Execute or host.name not in survey().applied:
         return
     confirming.judge()
-    if why := survey().undone.get(host.name):
-        yield _failure([f"undone: {why}"])
-    elif why := survey().unconfirmed.get(host.name):
-        yield _failure([f"not confirmed, so the host goes back by itself: {why}"])
+    found = survey()
+    if host.name in found.confirmed:
+        say_all(host, [confirming.seen(found, host.name)], "green")
+    elif sentence := confirming.became(found, host.name):
+        yield _failure([sentence])
 
 
 @operation()

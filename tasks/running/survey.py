@@ -183,7 +183,12 @@ def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) ->
         with ctx_config.use(state.config.copy()), ctx_host.use(host):
             act(host)
 
-    gevent.joinall([gevent.spawn(in_context, host) for host in hosts], raise_error=True)
+    acting = [gevent.spawn(in_context, host) for host in hosts]
+    try:
+        gevent.joinall(acting, raise_error=True)
+    finally:
+        # Where the run is ended meanwhile, nobody acts on after it.
+        gevent.killall(acting)
 
 
 def _leave_orphans(found: Survey, state: State) -> None:

@@ -746,3 +746,18 @@ def test_how_long_a_run_waits_is_a_number_of_seconds(key: str, value: object) ->
     ]
     # A run connects to hosts that declare nothing, too.
     assert len(mistakes({**INVENTORY, "db1.example.net": {key: value}})) == 1
+
+
+@pytest.mark.parametrize("value", [1, 9, -1, True, False, "60", 60.0, 3601, 4000])
+def test_how_long_a_host_waits_is_a_number_of_seconds_or_nothing(value: object) -> None:
+    assert mistakes(limited(confirm_within=value)) == [
+        f"{CLIENT_HOST}: confirm_within = {value!r}: expected a whole number of seconds from 10 to "
+        "3600, or 0 for never"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [({}, 60), *(({"confirm_within": n}, n) for n in (0, 10, 3600))]
+)
+def test_a_host_waits_as_long_as_is_written(written: dict[str, int], seconds: int) -> None:
+    assert read(limited(**written), []).nodes[CLIENT_HOST].limits.confirm == seconds

@@ -13,6 +13,7 @@ from netaddr import IPAddress, IPNetwork
 from tasks import parts
 from tasks.declared import declaration
 from tasks.declared.model import Node
+from tasks.host import rollback
 from tasks.host.answer import parse
 from tasks.host.ruleset import Flow
 from tasks.host.state import (
@@ -37,6 +38,18 @@ ANSWER = """Welcome! It is @@ culvert day.
 @@ culvert machine
 5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e
 net:[4026531840]
+
+@@ culvert stamp
+5f3a0c2e-7b1d-4a52-9a53-0a8d6c1f2b47
+
+@@ culvert holder
+alice@laptop, since 2026-01-01 10:00:00 UTC, is at work on this host, and that ends by itself in 9 s
+
+@@ culvert report
+2026-01-01 09:00:00 UTC: undone, because nobody confirmed it in time: the run of alice@laptop
+
+@@ culvert record
+{{"host": "fra1.example.net"}}
 
 @@ culvert unreadable
 /etc/netplan/60-culvert-sit-old.yaml
@@ -209,6 +222,11 @@ def test_everything_is_read(answer: str) -> None:
     found = parse(answer)
     assert found.uid == 0
     assert found.machine == "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e, net:[4026531840]"
+    assert found.stamp == "5f3a0c2e-7b1d-4a52-9a53-0a8d6c1f2b47"
+    assert found.holder.startswith("alice@laptop, since 2026-01-01 10:00:00 UTC, is at work on")
+    assert not found.is_cut_off
+    assert found.report.endswith("nobody confirmed it in time: the run of alice@laptop")
+    assert found.record == '{"host": "fra1.example.net"}'
     assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
     assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {
@@ -285,6 +303,12 @@ def test_everything_is_read(answer: str) -> None:
     assert found.paths == {(IPAddress("198.51.100.10"), IPAddress("203.0.113.20")): 1400}
     (warning,) = found.warnings
     assert warning.endswith("run-parts: /etc/network/if-up.d/mine")
+
+
+def test_a_run_that_was_cut_off_holds_the_host_for_nobody(answer: str) -> None:
+    found = parse(re.sub(r"alice@laptop, since .* 9 s", rollback.CUT_OFF, answer))
+    assert found.is_cut_off
+    assert found.holder == ""
 
 
 def test_rules_are_told_by_nft_and_by_iptables_each_of_what_it_knows(answer: str) -> None:

@@ -31,6 +31,14 @@ def test_its_last_words_are_told_with_a_way_out(said: list[str], read: str) -> N
     assert failures.reason(said) == read
 
 
+def test_of_a_host_that_goes_back_what_failed_is_told_alone() -> None:
+    assert failures.cause(failures.no_end(9)) == "no end of a command in 9 s"
+    assert failures.cause(failures.BROKEN) == "the connection broke before the command's end"
+    assert failures.cause("all was applied, and this is not as it should be:") == (
+        "all was applied, and this is not as it should be"
+    )
+
+
 def test_what_was_waited_for_is_told_with_how_long_and_what_to_do() -> None:
     assert failures.no_end(120) == (
         "no end of a command in 120 s, and it may still be at work there: run again; "

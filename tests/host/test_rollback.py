@@ -246,3 +246,28 @@ def test_without_a_wait_it_stays_at_once_and_is_taken_back_where_it_fails(box: B
     assert "; what it made is taken back" in done.stderr
     assert files(box)["etc/network/60-culvert-edited"] == "old\n"
     assert not (box.store / "pending").exists()
+
+
+def test_a_run_that_was_confirmed_cannot_be_called_back(box: Box) -> None:
+    found = changes(box)
+    assert box.run(found.script(GUARD)).returncode == 0
+    assert box.run(confirmation(found)).returncode == 0
+    assert box.run(rollback.recalling(GUARD, "its answer was lost")).stdout == "kept\n"
+    assert files(box) == NEW
+
+
+@pytest.mark.parametrize("fails", ["a check", "having the host wait"])
+def test_a_run_that_changed_nothing_leaves_nothing_to_take_back(box: Box, fails: str) -> None:
+    found = changes(box)
+    script = found.script(GUARD).replace("await_word 60-", "false 60-")
+    if fails == "a check":
+        script = replace(found, checks=("false",)).script(GUARD)
+    done = box.run(script)
+    assert done.returncode == 1
+    assert "taken back" not in done.stderr
+    assert files(box) == OLD
+    assert not box.hold.exists() and not (box.store / "pending").exists()
+    assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+    # Who hadn't heard of it is told so, and the next run may follow.
+    assert box.run(rollback.recalling(GUARD, "nothing was heard")).stdout == "undone\n"
+    assert box.run(found.script(replace(GUARD, run="run-2", stamp=stamp(box)))).returncode == 0

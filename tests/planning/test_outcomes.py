@@ -1,5 +1,7 @@
 """The word for each host at the end of a run, and why."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.planning.outcomes import WHY_MAX, Course, Word, outcome, short, table
@@ -39,6 +41,30 @@ DONE = Course(changes=CHANGES, is_applied=True, is_changed=True)
         (Course(changes=CHANGES), False, Word.WOULD, CHANGES),
         (Course(changes=CHANGES), True, Word.LEFT, "the run ended before its turn"),
         (
+            replace(APPLIED, failed=("Culvert stopped at: x; what it made is taken back",)),
+            True,
+            Word.UNDONE,
+            "Culvert stopped at: x; what it made is taken back",
+        ),
+        (
+            replace(APPLIED, failed=("Culvert stopped at: x",)),
+            True,
+            Word.FAILED,
+            "Culvert stopped at: x",
+        ),
+        (
+            replace(DONE, failed=("it broke",), undone="no way out"),
+            True,
+            Word.UNDONE,
+            "no way out",
+        ),
+        (
+            replace(DONE, failed=("it broke",), unconfirmed="it broke"),
+            True,
+            Word.UNCONFIRMED,
+            "it goes back by itself: it broke",
+        ),
+        (
             APPLIED,
             True,
             Word.FAILED,
@@ -70,7 +96,7 @@ def test_a_line_holds_what_was_said_first() -> None:
 def test_the_columns_are_as_wide_as_what_is_in_them() -> None:
     rows = {"a": (Word.DONE, CHANGES), "web1.example.net": (Word.NOTHING, "")}
     assert table(rows) == [
-        f"a                 done           {CHANGES}",
+        f"a                 done               {CHANGES}",
         "web1.example.net  nothing to do",
     ]
     assert table({}) == []

@@ -5,9 +5,10 @@ The hosts of `tests.samples` answer as `manager role` in their data `sample` say
 nothing. With `waits_for_other` its proof ends when that of another host has begun, as one of TCP
 does. Packets larger than `passes` don't leave it. Those whose data has the same `machine` are one.
 What the data has under `boots_with` is a sysctl that a file of the host's sets at boot; under
-`says`, what a script prints that changes it or proves something, and under `ends`, one that asks
-whether all still works. One with `was_run` in its data remembers the run that made it deployed, and
-one with `edits` has a line more in that file since. What `stays` changes with no script.
+`says`, what a script prints that changes it or proves something, under `ends`, one that asks
+whether all still works, and under `works` is what works before. One with `was_run` in its data
+remembers the run that made it deployed, and one with `edits` has a line more in that file since.
+What `stays` changes with no script. It may have a `holder` and a `report`.
 """
 
 import json
@@ -44,19 +45,21 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         passes = self.host.data.get("passes", 0)
         by = self.host.data.get("was_run", "") if rollback.RECORD in text else ""
         edits = self.host.data.get("edits", "")
-        words = [when, *self.host.data.sample.split(), machine, passes, setting, by, edits]
+        told = {key: self.host.data.get(key, "") for key in ("holder", "report")}
+        words = [when, *self.host.data.sample.split(), machine, passes, setting, by, edits, told]
         lines = [json.dumps(words)]
     elif kind == "rehearse":
         lines = ["netplan: no such key", "@@ rehearsed: 1"]
         if self.host.data.get("refuses") != kind:
-            lines = ["@@ rehearsed: 0"]
+            works = [f"@@ works: {each}" for each in self.host.data.get("works", ())]
+            lines = [*works, "@@ rehearsed: 0"]
     elif kind == "change":
         lines = [self.host.data.get("says", "it broke")]
         if not self.host.data.get("stays"):
             changed.add(self.host.name)
     elif kind in {"extend", "recall", "confirm"}:
         ended = {"extend": "", "recall": "undone", "confirm": "@@ ended: confirmed"}[kind]
-        lines = [self.host.data.get("ends", ended)]
+        lines = self.host.data.get("ends", ended).split("\n")
     else:
         failing = self.host.data.get("fails_check")
         seen = self.host.data.get("says", "what was seen")
@@ -71,7 +74,7 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
 
 
 def parse(output: str) -> state.HostState:
-    when, manager, role, machine, passes, setting, by, edits = json.loads(output)
+    when, manager, role, machine, passes, setting, by, edits, told = json.loads(output)
     found = {"bare": samples.bare, "deployed": samples.deployed}[when](manager, role)
     (end,) = samples.node(role).ends
     files = {**found.files}
@@ -86,6 +89,7 @@ def parse(output: str) -> state.HostState:
         recorded_by=by,
         paths={(end.local, end.remote): passes} if passes else {},
         sysctl_files=samples.sysctl_files({LATER: setting}),
+        **told,
     )
 
 

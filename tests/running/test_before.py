@@ -70,7 +70,12 @@ def test_a_question_that_nobody_answers_ends_the_run(run: Start) -> None:
     done = run("deploy.py")
     assert done.status == 1
     assert {kind for _, kind in done.execs} == {"connect", "read", "rehearse"}
-    assert "nobody answers here: add `-y` to go on without a question" in done.output
+    # One line, and the table.
+    said = [line for line in done.stderr.splitlines() if "nobody answers here" in line]
+    assert said == [
+        "nobody answers here: add `-y` to go on without a question, or `--dry` to look only"
+    ]
+    assert [row[1] for row in done.table] == ["would change", "would change"]
 
 
 @pytest.mark.parametrize("mode", ["-y", "--dry"])

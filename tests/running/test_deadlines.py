@@ -35,7 +35,7 @@ def test_hosts_that_hang_fail_alone_with_what_was_waited_for(tmp_path: Path) -> 
     assert done.status == 1
     for at, _, sentence in HUNG:
         assert any(f"[{at}] " in line and sentence in line for line in done.lines), done.output
-    assert well.asked == ["read", "change", "read"]
+    assert well.asked == ["read", "rehearse", "change", "read", "confirm"]
 
 
 def test_a_connection_that_breaks_in_a_command_is_told(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ import pytest
 from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
 from tests.samples import CLIENT, SERVER
 
+# What is asked of a host that changes.
+REMOVED = ["read", "rehearse", "change", "read", "confirm"]
+CHANGED = [*REMOVED, "verify"]
+
 
 def test_a_dry_run_reads_a_host_and_tries_what_would_change(run: Start) -> None:
     done = run("deploy.py", "--dry", "--diff", server={"is_deployed": True})
@@ -73,10 +77,10 @@ def test_an_unchanged_run_costs_two_execs_and_says_that_nothing_changes(run: Sta
     assert done.output.count("nothing to change (") == 2
 
 
-def test_a_run_that_changes_a_host_costs_five_execs(run: Start) -> None:
+def test_a_run_that_changes_a_host_costs_six_execs(run: Start) -> None:
     done = run()
-    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
-    assert done.on(CLIENT_HOST) == ["read", "rehearse", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == CHANGED
+    assert done.on(CLIENT_HOST) == CHANGED
 
 
 def test_files_that_a_manager_would_refuse_are_found_before_any_host_is_changed(run: Start) -> None:
@@ -107,7 +111,8 @@ def test_a_server_that_is_refused_takes_its_client_along(run: Start) -> None:
 def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: Start) -> None:
     done = run(server={"breaks": "change"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "rehearse", "change"]
+    # It said nothing of what it did, and is told to go back.
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "recall"]
     assert done.on(CLIENT_HOST) == ["read", "rehearse"]
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
@@ -115,7 +120,7 @@ def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: St
 def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
-    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "read", "verify"]
+    assert done.on(SERVER_HOST) == CHANGED
     assert done.on(CLIENT_HOST) == ["read"]
 
 
@@ -177,7 +182,7 @@ def test_nothing_is_changed_where_it_would_be_lost_at_the_next_boot(run: Start, 
 def test_what_would_be_lost_is_removed_all_the_same(run: Start) -> None:
     done = run("tasks.remove.remove", "-y", server=LOSS, client={"is_deployed": True})
     assert done.status == 0, done.output
-    assert done.on(SERVER_HOST) == ["read", "change", "read"]
+    assert done.on(SERVER_HOST) == REMOVED
 
 
 def test_a_run_limited_to_one_end_says_so(run: Start) -> None:
@@ -210,7 +215,7 @@ def test_removal_takes_clients_first(run: Start) -> None:
     changed = [host for host, kind in done.execs if kind == "change"]
     assert changed == [CLIENT_HOST, SERVER_HOST]
     assert f"--- {SERVER_HOST}:/var/lib/culvert/sysctls\n+++ /dev/null\n" in done.output
-    assert done.on(SERVER_HOST) == ["read", "change", "read"]
+    assert done.on(SERVER_HOST) == REMOVED
 
 
 def test_a_removal_limited_to_one_end_says_so(run: Start) -> None:
@@ -226,7 +231,7 @@ def test_a_host_that_is_to_carry_nothing_is_cleaned(run: Start) -> None:
     assert done.status == 0, done.output
     assert "CULVERT IS TAKEN OFF THIS HOST" in done.output
     assert f"--- {CLIENT_HOST}:/etc/network/interfaces.d/60-culvert-sit-ipv6" in done.output
-    assert done.on(CLIENT_HOST) == ["read", "change", "read"]
+    assert done.on(CLIENT_HOST) == REMOVED
 
 
 @pytest.mark.parametrize(
@@ -246,7 +251,7 @@ def test_a_task_cleans_a_host_that_nothing_is_said_of(run: Start) -> None:
     once_a_client = {"is_deployed": True, "tunnel": None}
     done = run("tasks.remove.remove", "-y", client=once_a_client)
     assert done.status == 0, done.output
-    assert done.on(CLIENT_HOST) == ["read", "change", "read"]
+    assert done.on(CLIENT_HOST) == REMOVED
 
 
 def test_a_host_that_nothing_is_said_of_may_be_unreadable(run: Start) -> None:
@@ -290,4 +295,4 @@ def test_a_removal_goes_over_a_machine_of_two_names_once(run: Start) -> None:
         others={"@fake/alias": SECOND_NAME},
     )
     assert done.status == 0, done.output
-    assert (done.on(CLIENT_HOST), done.on("@fake/alias")) == (["read", "change", "read"], ["read"])
+    assert (done.on(CLIENT_HOST), done.on("@fake/alias")) == (REMOVED, ["read"])

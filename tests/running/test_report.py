@@ -12,7 +12,7 @@ import pytest
 
 from tests import runs
 from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
-from tests.samples import SERVER, bare, deployed
+from tests.samples import CLIENT, HOSTS, SERVER, bare, deployed
 from tests.ssh_hosts import At, SshHost, SshHosts
 
 # Of hosts that are declared to carry nothing any more: each needs no other.
@@ -51,15 +51,15 @@ def test_of_many_hosts_those_that_fail_neither_stop_nor_hide_the_others(tmp_path
     assert done.status == 1
     told = {
         2: ["refused", "the SSH user is not root (uid 1000): add `--sudo`, or connect as root"],
-        5: ["failed", "no end of a command in 4 s, and it may still be at work there"],
-        8: ["failed", "Culvert stopped at: mv -f x y; what it made is taken back"],
+        5: ["undone", "no end of a command in 4 s"],
+        8: ["undone", "Culvert stopped at: mv -f x y; what it made is taken back"],
     }
     assert done.table == [
         [name, *told.get(n % 10, ["done", REMOVED])] for n, name in enumerate(hosts)
     ]
     well = [host for n, host in enumerate(hosts.values()) if n % 10 not in told]
     assert len(well) == 35
-    assert all(host.asked == ["read", "change", "read"] for host in well)
+    assert all(host.asked == ["read", "rehearse", "change", "read", "confirm"] for host in well)
 
 
 def test_a_server_and_a_client_are_done_and_then_there_is_nothing_to_do(run: Start) -> None:
@@ -105,7 +105,7 @@ def test_a_removal_and_a_proof_end_with_it_too(run: Start) -> None:
     [
         ({"tunnel_server": {**SERVER, "external_interface": "eth9"}}, "refused"),
         ({"breaks": "read"}, "failed"),
-        ({"breaks": "change"}, "failed"),
+        ({"breaks": "change"}, "undone"),
     ],
 )
 def test_a_client_is_left_alone_because_of_its_server(
@@ -138,24 +138,101 @@ def test_where_no_host_can_be_reached_each_is_told(tmp_path: Path) -> None:
     assert [row[:2] for row in done.table] == [[name, "unreachable"] for name in hosts]
 
 
-@pytest.mark.parametrize("parallel", ["1", "10"])
-def test_an_interrupted_run_tells_what_is_known(tmp_path: Path, parallel: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "why", "parallel"),
+    [
+        (signal.SIGINT, "the run was interrupted", "1"),
+        (signal.SIGINT, "the run was interrupted", "10"),
+        (signal.SIGTERM, "the run was ended by SIGTERM", "10"),
+        (signal.SIGHUP, "the run was ended by SIGHUP: its terminal is gone", "10"),
+    ],
+)
+def test_an_interrupted_run_has_hosts_go_back_and_tells_what_is_known(
+    tmp_path: Path, number: int, why: str, parallel: str
+) -> None:
     hosts = {"web1.example.net": SshHost(OLD, NEW, {"change": "hangs"}), "web2": SshHost(NEW, NEW)}
     with SshHosts(hosts) as listening:
         inventory = [listening.data(name, tunnel=[]) for name in hosts]
         process = runs.start(tmp_path, inventory, "deploy.py", "-y", "--parallel", parallel)
         until(lambda: "change" in hosts["web1.example.net"].asked)
+        process.send_signal(number)
+        done = runs.end(process)
+    assert done.status == 128 + number
+    assert f"[web1.example.net] undone: {why}\n" in done.output
+    assert hosts["web1.example.net"].asked == ["read", "rehearse", "change", "recall"]
+    assert done.table == [
+        ["web1.example.net", "undone", why],
+        ["web2", "nothing to do"],
+    ]
+
+
+def test_a_run_that_is_interrupted_while_hosts_are_confirmed_has_them_go_back(
+    tmp_path: Path,
+) -> None:
+    host = SshHost(OLD, NEW, {"confirm": "hangs"})
+    with SshHosts({"web1.example.net": host}) as listening:
+        inventory = [listening.data("web1.example.net", tunnel=[])]
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y")
+        until(lambda: "confirm" in host.asked)
         process.send_signal(signal.SIGINT)
+        done = runs.end(process)
+    assert done.status == 130
+    assert host.asked[-2:] == ["confirm", "recall"]
+    assert done.table == [["web1.example.net", "undone", "the run was interrupted"]]
+
+
+def test_an_interrupted_run_has_a_server_go_back_that_waits_for_its_client(tmp_path: Path) -> None:
+    server, client = HOSTS["server"], HOSTS["client"]
+    hosts = {
+        server: SshHost(bare("ifupdown", "server"), deployed("ifupdown", "server")),
+        client: SshHost(NEW, OLD, {"change": "hangs"}),
+    }
+    with SshHosts(hosts) as listening:
+        inventory = [
+            listening.data(server, tunnel_server=SERVER),
+            listening.data(client, tunnel=CLIENT),
+        ]
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y")
+        until(lambda: "change" in hosts[client].asked)
+        process.send_signal(signal.SIGINT)
+        done = runs.end(process)
+    assert done.status == 130
+    assert [host.asked[-1] for host in hosts.values()] == ["recall", "recall"]
+    assert [row[1] for row in done.table] == ["undone", "undone"]
+
+
+def test_a_run_that_is_interrupted_again_tells_that_its_hosts_go_back_by_themselves(
+    tmp_path: Path,
+) -> None:
+    host = SshHost(OLD, NEW, {"change": "hangs", "recall": "hangs"})
+    with SshHosts({"web1.example.net": host}) as listening:
+        inventory = [listening.data("web1.example.net", tunnel=[])]
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y")
+        for at in ("change", "recall"):
+            until(lambda at=at: at in host.asked)  # type: ignore[misc]
+            process.send_signal(signal.SIGINT)
         done = runs.end(process)
     assert done.status == 130
     assert done.table == [
         [
             "web1.example.net",
-            "failed",
-            "the run ended while it was changed: it may still be at work, run again",
-        ],
-        ["web2", "nothing to do"],
+            "not confirmed yet",
+            "it goes back by itself: the run was interrupted",
+        ]
     ]
+
+
+def test_a_run_that_is_to_outlast_its_terminal_does(tmp_path: Path) -> None:
+    host = SshHost(OLD, NEW, takes={"change": 2})
+    with SshHosts({"web1.example.net": host}) as listening:
+        inventory = [listening.data("web1.example.net", tunnel=[])]
+        program = ("nohup", *runs.PYINFRA)
+        process = runs.start(tmp_path, inventory, "deploy.py", "-y", program=program)
+        until(lambda: "change" in host.asked)
+        process.send_signal(signal.SIGHUP)
+        done = runs.end(process)
+    assert done.status == 0, done.output
+    assert done.table == [["web1.example.net", "done", REMOVED]]
 
 
 @pytest.mark.parametrize("at", ["banner", "login", "read"])
@@ -184,4 +261,4 @@ def test_a_run_that_is_not_confirmed_is_none_that_has_done_its_work(tmp_path: Pa
     assert done.status == 1
     assert done.table == [["web1.example.net", "would change", REMOVED]]
     assert done.output.endswith("not confirmed: the run ends here\n")
-    assert hosts["web1.example.net"].asked == ["read"]
+    assert hosts["web1.example.net"].asked == ["read", "rehearse"]

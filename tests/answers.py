@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -28,6 +29,12 @@ def kind(script: str) -> Kind:
         return "change"
     assert "reach()" in script, script
     return "verify"
+
+
+def run_of(script: str) -> str:
+    """How the run is called of which a script is."""
+    found = re.search(r"^run=(\S+)", script, re.MULTILINE)
+    return shlex.split(found[1])[0] if found else ""
 
 
 def sections(text: str) -> dict[str, str]:

@@ -178,7 +178,6 @@ class Changes:
                 *rollback.arming(guard, self.way_back(), self.record()),
                 *(line for n, act in enumerate(self._actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
-                *_tidy(self.files, self.own_folders),
                 "step='having the change stay'",
                 *(_AWAITING if guard.within else self.staying()),
                 _EPILOGUE,
@@ -195,7 +194,10 @@ class Changes:
     def staying(self) -> Iterable[str]:
         """Lines that confirm what was changed."""
         kept = [change.kept for change in self.files if change.before]
-        return rollback.disarming(kept, forgets=self.to_nothing)
+        yield from rollback.disarming(kept, forgets=self.to_nothing)
+        # No second name of a file is left in them any more.
+        yield from _tidy(self.files, self.own_folders)
+        yield "release"
 
     def way_back(self) -> str:
         """The script that takes back as much of it as had begun, kept on the host meanwhile.

@@ -191,7 +191,7 @@ def _packed(text: str) -> str:
 
 
 def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
-    """Lines that make a change stay, or fail where the host is at going back.
+    """Lines that make a change stay, or fail where the host is at going back; `release` follows.
 
     `kept` are second names of old files; where it `forgets`, nothing of the run is remembered.
     """
@@ -204,7 +204,6 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
         yield f"find {CONFIRMED} -type f ! -name record ! -name holder -delete"
         yield 'sync "$store"'
     yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
-    yield "release"
 
 
 DISMISSED = f"""if [ "$(cat {STAMP} 2>/dev/null)" = "$run" ]; then

@@ -81,13 +81,14 @@ Before=systemd-sysctl.service network-pre.target systemd-networkd.service Networ
     networking.service {OWNED}-filter.service sysinit.target shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
-ConditionPathExists=|{PENDING}
-ConditionPathExists=|{UNDOING}
 
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
-    exec sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"'
+    [ ! -e {UNDOING}/undo ] || \\
+        sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"; \\
+    rm -rf {STORE}/*.new; rmdir {STORE} 2>/dev/null; \\
+    [ -e {UNDOING} ] || rm -f {_WANTED_BY} {_UNIT_FILE}'
 """
 
 
@@ -111,7 +112,7 @@ trouble() {{
 BACK_AGAIN = f"""[ "$mode" = boot ] || {_RECALL} >/dev/null 2>&1
 now=$(date -u '+%Y-%m-%d %H:%M:%S')
 begun="the run of $(cat "$undoing/holder")${{troubles:+, of which this was left:$troubles}}"
-put {REPORT} "$now UTC: undone, because $why: $begun"
+[ -z "$why" ] || put {REPORT} "$now UTC: undone, because $why: $begun"
 if [ "$mode" = boot ]; then
     # Units and what generators make were read as the run had them.
     systemctl daemon-reload
@@ -160,13 +161,19 @@ def taking(guard: Guard) -> Iterable[str]:
     yield "take"
 
 
-def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
-    """Lines that leave on the host what puts it back, and have it wait there."""
+def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iterable[str]:
+    """Lines that leave on the host what puts it back, and have it wait there.
+
+    Of the `folders` it remembers those that aren't there, to be taken away again.
+    """
     yield "step='keeping what puts the host back'"
     yield 'mkdir -p "$store"; rm -rf "$pending.new"; mkdir -m 0700 "$pending.new"'
     yield from _written("$pending.new/undo", undo)
     yield from _written("$pending.new/record", record)
-    yield 'cp "$hold/holder" "$pending.new/holder"; echo "$made" >"$pending.new/made"'
+    yield 'cp "$hold/holder" "$pending.new/holder"; echo 0 >"$hold/begun"'
+    yield 'missing() { [ -d "$1" ] || { echo "$1"; missing "${1%/*}"; }; }'
+    missing = "; ".join(f"missing {folder}" for folder in folders) or ":"
+    yield f'{{ {missing}; }} | sort -ru >"$pending.new/made"'
     yield f"{_REMEMBER} 2>/dev/null || true"
     yield 'sync "$pending.new"/* "$pending.new"'
     if guard.within:
@@ -174,7 +181,7 @@ def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
         yield f"cat >{_UNIT_FILE} <<'END'\n{_BOOT}END"
         yield f"ln -sf {_UNIT_FILE} {_WANTED_BY}"
         yield f"sync {_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants"
-    yield 'mv -T "$pending.new" "$pending"; sync "$store"'
+    yield 'mv -T "$pending.new" "$pending"; armed=1; sync "$store"'
     if guard.within:
         yield "step='having the host wait for a word that all is well'"
         yield f"cat >\"$hold/wait\" <<'END'\n{_FUNCTIONS}\n{_WAITING}END"

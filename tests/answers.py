@@ -30,6 +30,13 @@ def kind(script: str) -> Kind:
     return "verify"
 
 
+def run_of(script: str) -> str:
+    """The name of the run that a host keeps once this script has changed it."""
+    found = re.search(r"^run=(\S+)", script, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
 def sections(text: str) -> dict[str, str]:
     """The sections of an answer, in their order."""
     parts = re.split(rf"^{asking.MARK}(.+)$", text, flags=re.MULTILINE)

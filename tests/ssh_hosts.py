@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal
 
@@ -49,16 +49,23 @@ class SshHost:
     asked: list[str] = field(default_factory=list)
     asked_by: list[int] = field(default_factory=list)
     connections: int = 0
+    stamp: str = ""
 
     def answer(self, name: str, script: str) -> tuple[answers.Kind, int, str, str]:
         """What kind of a script it is, its status, output and errors."""
         kind = answers.kind(script)
         self.asked.append(kind)
+        if kind == "change":
+            self.stamp = answers.run_of(script)
         if self.unkind.get(kind) == "fails":
             return kind, 1, "", "Culvert stopped at: mv -f x y; what it made is taken back\n"
         if kind == "read":
             state = self.after if "change" in self.asked else self.before
-            told = {**_EMPTY, **answers.of(state), "machine": f"{name}\nnet:[4026531840]"}
+            told = {
+                **_EMPTY,
+                **answers.of(replace(state, stamp=self.stamp)),
+                "machine": f"{name}\nnet:[4026531840]",
+            }
             said = answers.text(told)
         else:
             checks = "".join(f"@@ check {index} 0 what was seen\n" for index in range(20))

@@ -191,7 +191,7 @@ def carry_out(found: Plan, state: HostState, shell: Shell) -> None:
     """All scripts that a run would send to this host."""
     show(sentences(found))
     guard = Guard(by="alice@laptop", run="run-1")
-    probes = confirming.after(found.site.node, state, found.site.node)
+    probes = confirming.after(found.site.node, state, found.tunnels)
     for script in (
         confirming.looking(confirming.before(found.site.node, state)) + found.changes.rehearsal(),
         found.changes.script(guard),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks.declared.model import Node
 from tasks.host.changes import Changes
 from tasks.host.rollback import Guard
 from tasks.planning import confirming
@@ -16,7 +15,10 @@ from tests.samples import ROLES, bare, deployed, node
 IPV4, IPV6 = "IPv4 default route via 192.0.2.1 dev eth0", "IPv6 default route via fe80::1 dev eth0"
 ANSWERS, IS_THERE = "gateway 192.0.2.1 of eth0 answers", "gateway 192.0.2.1 of eth0 is there"
 INTERNET = "the Internet answers over IPv6"
-NOTHING = Node(node("server").host, None, None, (), is_cleared=True)
+
+
+def wanted(role: str) -> dict[str, str]:
+    return {end.interface: str(end.peer) for end in node(role).ends}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -35,7 +37,7 @@ def test_a_server_tries_the_internet_and_a_client_does_not(role: str) -> None:
 def test_a_tunnel_that_is_there_is_tried_from_its_end(role: str, line: str, own: str) -> None:
     state = deployed("ifupdown", role)
     before = confirming.before(node(role), state)
-    after = confirming.after(node(role), state, node(role))
+    after = confirming.after(node(role), state, wanted(role))
     assert before == after
     assert before.targets[-1] == line
     assert own in before.own
@@ -43,14 +45,14 @@ def test_a_tunnel_that_is_there_is_tried_from_its_end(role: str, line: str, own:
 
 def test_a_tunnel_that_is_new_is_tried_afterwards_alone() -> None:
     state = bare("ifupdown", "client")
-    after = confirming.after(node("client"), state, node("client"))
+    after = confirming.after(node("client"), state, wanted("client"))
     assert after == Probes(("sit-ipv6",), ("tunnel sit-ipv6 2001:db8:1::2",))
     assert confirming.before(node("client"), state).targets == ()
 
 
 def test_of_what_is_taken_off_no_tunnel_is_tried() -> None:
     state = deployed("ifupdown", "server")
-    after = confirming.after(node("server"), state, NOTHING)
+    after = confirming.after(node("server"), state, {})
     assert [each.split()[0] for each in after.targets] == ["IPv6"]
     # Its routes are no loss either.
     assert "sit-web1" in after.own

@@ -46,6 +46,7 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         by = self.host.data.get("was_run", "") if rollback.RECORD in text else ""
         edits = self.host.data.get("edits", "")
         told = {key: self.host.data.get(key, "") for key in ("holder", "report")}
+        told["stamp"] = stamps.get(self.host.name, "")
         words = [when, *self.host.data.sample.split(), machine, passes, setting, by, edits, told]
         lines = [json.dumps(words)]
     elif kind == "rehearse":
@@ -55,6 +56,7 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
             lines = [*works, "@@ rehearsed: 0"]
     elif kind == "change":
         lines = [self.host.data.get("says", "it broke")]
+        stamps[self.host.name] = answers.run_of(text)
         if not self.host.data.get("stays"):
             changed.add(self.host.name)
     elif kind in {"extend", "recall", "confirm"}:
@@ -108,6 +110,7 @@ ERRORS = {
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()
+stamps: dict[str, str] = {}
 proving: set[str] = set()
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -31,10 +32,9 @@ def kind(script: str) -> Kind:
 
 
 def run_of(script: str) -> str:
-    """The name of the run that a host keeps once this script has changed it."""
+    """How the run is called of which a script is."""
     found = re.search(r"^run=(\S+)", script, re.MULTILINE)
-    assert found is not None
-    return found[1]
+    return shlex.split(found[1])[0] if found else ""
 
 
 def sections(text: str) -> dict[str, str]:

@@ -61,11 +61,8 @@ class SshHost:
             return kind, 1, "", "Culvert stopped at: mv -f x y; what it made is taken back\n"
         if kind == "read":
             state = self.after if "change" in self.asked else self.before
-            told = {
-                **_EMPTY,
-                **answers.of(replace(state, stamp=self.stamp)),
-                "machine": f"{name}\nnet:[4026531840]",
-            }
+            state = replace(state, stamp=self.stamp)
+            told = {**_EMPTY, **answers.of(state), "machine": f"{name}\nnet:[4026531840]"}
             said = answers.text(told)
         else:
             checks = "".join(f"@@ check {index} 0 what was seen\n" for index in range(20))

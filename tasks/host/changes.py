@@ -178,7 +178,6 @@ class Changes:
                 *rollback.arming(guard, self.way_back(), self.record()),
                 *(line for n, act in enumerate(self._actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
-                *_tidy(self.files, self.own_folders),
                 "step='having the change stay'",
                 *(_AWAITING if guard.within else self.staying()),
                 _EPILOGUE,
@@ -195,7 +194,10 @@ class Changes:
     def staying(self) -> Iterable[str]:
         """Lines that confirm what was changed."""
         kept = [change.kept for change in self.files if change.before]
-        return rollback.disarming(kept, forgets=self.to_nothing)
+        yield from rollback.disarming(kept, forgets=self.to_nothing)
+        # No second name of a file is left in them any more.
+        yield from _tidy(self.files, self.own_folders)
+        yield "release"
 
     def way_back(self) -> str:
         """The script that takes back as much of it as had begun, kept on the host meanwhile.
@@ -351,6 +353,10 @@ def _stage(change: FileChange) -> Iterable[str]:
     yield f"sync {change.staged}"
 
 
+class _Put(Step):
+    """A file that takes its place, or goes."""
+
+
 def _put(change: FileChange) -> Step:
     commands, undo = [], [f"rm -f {change.path}"]
     if change.before:
@@ -364,7 +370,7 @@ def _put(change: FileChange) -> Step:
         commands.append(f"mv -f {change.staged} {change.path}")
     else:
         commands.append(f"rm -f {change.path}")
-    return Step((), tuple(commands), tuple(undo), outlasts=True)
+    return _Put((), tuple(commands), tuple(undo), outlasts=True)
 
 
 def _written(file: File, path: str) -> str:
@@ -413,7 +419,8 @@ def _undo(number: int, action: Step) -> Iterable[str]:
     """Takes one change back, if it had begun, whatever becomes of each command."""
     if not action.undo:
         return
-    yield f"if has_begun {number} {'always' if action.outlasts else 'now'}; then"
+    kind = "file" if isinstance(action, _Put) else "setting" if action.outlasts else "running"
+    yield f"if has_begun {number} {kind}; then"
     for command in action.undo:
         yield f"{{\n{command}\n}} 2>/dev/null || trouble {shlex.quote(command)}"
     yield "fi"

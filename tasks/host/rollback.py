@@ -93,20 +93,25 @@ ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
 
 BACK = f"""mode=$1 why=$2 troubles= number=0
 {_FUNCTIONS}
-begun=@BEGUN@
-[ "$mode" = boot ] || begun=$(cat "$hold/begun" 2>/dev/null) || begun=@BEGUN@
+# /run may be full, or empty after a boot: all of it had begun, for all that is known.
+[ -n "$scratch" ] || {{ scratch=$store/scratch; mkdir -p "$scratch"; }}
+begun=
+[ "$mode" = boot ] || begun=$(cat "$hold/begun" 2>/dev/null)
+begun=${{begun:-@BEGUN@}}
 has_begun() {{
-    number=$1
-    [ "$begun" -ge "$1" ] && {{ [ "$mode" = now ] || [ "$2" = always ]; }}
+    number=$1 kind=$2
+    [ "$begun" -ge "$1" ] && {{ [ "$mode" = now ] || [ "$2" != running ]; }}
 }}
 # Of the change that was under way, and of those that a boot took back, some was never made.
-trouble() {{ [ "$mode" = boot ] || [ "$number" -ge "$begun" ] || troubles="$troubles $1;"; }}"""
+trouble() {{
+    [ "$kind" = file ] || {{ [ "$mode" = now ] && [ "$number" -lt "$begun" ]; }} || return 0
+    troubles="$troubles $1;"
+}}"""
 """What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
 BACK_AGAIN = f"""[ "$mode" = boot ] || {_RECALL} >/dev/null 2>&1
 now=$(date -u '+%Y-%m-%d %H:%M:%S')
 begun="the run of $(cat "$undoing/holder")${{troubles:+, of which this was left:$troubles}}"
 put {REPORT} "$now UTC: undone, because $why: $begun"
-rm -f {_WANTED_BY} {_UNIT_FILE}
 if [ "$mode" = boot ]; then
     # Units and what generators make were read as the run had them.
     systemctl daemon-reload
@@ -114,10 +119,16 @@ if [ "$mode" = boot ]; then
 fi
 put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
 sync "$store"
-rm -rf "$store/gone"
-mv -T "$undoing" "$store/gone"
-sync "$store"
 rm -rf "$store/gone" "$scratch"
+if [ -n "$troubles" ] && [ ! -e "$undoing/again" ]; then
+    # Once more, when whoever runs next, or a boot, comes by: a disk may have room by then.
+    : >"$undoing/again"
+else
+    mv -T "$undoing" "$store/gone"
+    sync "$store"
+    rm -rf "$store/gone"
+    rm -f {_WANTED_BY} {_UNIT_FILE}
+fi
 release"""
 """What it ends with."""
 
@@ -180,7 +191,7 @@ def _packed(text: str) -> str:
 
 
 def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
-    """Lines that make a change stay, or fail where the host is at going back.
+    """Lines that make a change stay, or fail where the host is at going back; `release` follows.
 
     `kept` are second names of old files; where it `forgets`, nothing of the run is remembered.
     """
@@ -193,7 +204,6 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
         yield f"find {CONFIRMED} -type f ! -name record ! -name holder -delete"
         yield 'sync "$store"'
     yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
-    yield "release"
 
 
 DISMISSED = f"""if [ "$(cat {STAMP} 2>/dev/null)" = "$run" ]; then
@@ -231,6 +241,18 @@ _GOING_BACK = 30
 def extending(guard: Guard) -> str:
     """A script that has a host wait as long again."""
     return f"main() {{\n{opening(guard)}\n}}\nmain </dev/null\n"
+
+
+def clearing() -> str:
+    """A script that takes back what was cut off on a host, where nobody is at it."""
+    return f"""main() {{
+{_FUNCTIONS}
+! lives "$hold/pid" && ! lives "$hold/waiter" || return 0
+mv -T "$pending" "$undoing" 2>/dev/null
+[ ! -e "$undoing/undo" ] || sh "$undoing/undo" now 'the run was cut off'
+}}
+main </dev/null
+"""
 
 
 def recalling(guard: Guard, why: str) -> str:

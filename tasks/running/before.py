@@ -53,6 +53,7 @@ def connecting() -> None:
     terminal.guard(logger)
     connection.check_keys_as_ssh_does()
     connection.read_any_bytes()
+    connection.end_proxies_once()
     cli.input = answered(
         _confirmed,
         "nobody answers here: add `-y` to go on without a question, or `--dry` to look only",

@@ -10,6 +10,7 @@ from paramiko import (
     Channel,
     ChannelException,
     MissingHostKeyPolicy,
+    ProxyCommand,
     SSHClient,
     SSHException,
     Transport,
@@ -93,6 +94,17 @@ def _ask_of_key(question: str) -> str:
             "its host key is unknown, ~/.ssh/config says to ask, and nobody answers here: connect "
             "to it once with `ssh`"
         ) from error
+
+
+def end_proxies_once() -> None:
+    """Have no traceback come of a `ProxyCommand` that has ended by itself."""
+    close: Callable[[ProxyCommand], None] = ProxyCommand.close
+
+    def ended(self: ProxyCommand) -> None:
+        with suppress(ProcessLookupError):
+            close(self)
+
+    setattr(ProxyCommand, "close", ended)  # noqa: B010
 
 
 def read_any_bytes() -> None:

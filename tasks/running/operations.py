@@ -9,6 +9,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import host, state
 
+from tasks.host import rollback
 from tasks.host.state import UnreadableStateError
 from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
@@ -22,11 +23,19 @@ Commands = Generator[PyinfraCommand, None, None]
 def converge() -> Commands:
     """Make a host what its plan says, and see that nothing is left to do."""
     found = survey().plans[host.name]
-    # What was cut off there is undone before anything else.
-    if not found.changes and not survey().states[host.name].is_cut_off:
+    node = found.site.node
+    if survey().states[host.name].is_cut_off and state.current_stage == StateStage.Execute:
+        yield StringCommand("sh", "-s", _stdin=rollback.clearing())
+        try:
+            survey().states[host.name] = facts.read(host, node)
+            found = survey().plans[host.name] = survey().aim.plan(node, survey().states[host.name])
+        except ObstacleError as error:
+            yield _failure(error.sentences)
+        except (UnreadableStateError, PyinfraError) as error:
+            yield _failure([str(error)])
+    if not found.changes:
         host.noop("the host is as declared")
         return
-    node = found.site.node
     if lost := _lost(end.peer_host for end in node.upstreams):
         yield FunctionCommand(_leave, (orphaned_by(lost),), {})
         return

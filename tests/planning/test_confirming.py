@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.declared.model import Node
 from tasks.host.changes import Changes
 from tasks.host.rollback import Guard
 from tasks.planning import confirming
@@ -15,16 +16,17 @@ from tests.samples import ROLES, bare, deployed, node
 IPV4, IPV6 = "IPv4 default route via 192.0.2.1 dev eth0", "IPv6 default route via fe80::1 dev eth0"
 ANSWERS, IS_THERE = "gateway 192.0.2.1 of eth0 answers", "gateway 192.0.2.1 of eth0 is there"
 INTERNET = "the Internet answers over IPv6"
-
-
-def wanted(role: str) -> dict[str, str]:
-    return {end.interface: str(end.peer) for end in node(role).ends}
+NOTHING = Node(node("server").host, None, None, (), is_cleared=True)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_server_tries_the_internet_and_a_client_does_not(role: str) -> None:
     targets = confirming.before(node(role), bare("ifupdown", role)).targets
     assert targets == (("IPv6 - 2001:4860:4860::8888",) if role.endswith("server") else ())
+
+
+def tunnels(role: str) -> dict[str, str]:
+    return {end.interface: str(end.peer) for end in node(role).ends}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_a_server_tries_the_internet_and_a_client_does_not(role: str) -> None:
 def test_a_tunnel_that_is_there_is_tried_from_its_end(role: str, line: str, own: str) -> None:
     state = deployed("ifupdown", role)
     before = confirming.before(node(role), state)
-    after = confirming.after(node(role), state, wanted(role))
+    after = confirming.after(node(role), state, tunnels(role))
     assert before == after
     assert before.targets[-1] == line
     assert own in before.own
@@ -45,7 +47,7 @@ def test_a_tunnel_that_is_there_is_tried_from_its_end(role: str, line: str, own:
 
 def test_a_tunnel_that_is_new_is_tried_afterwards_alone() -> None:
     state = bare("ifupdown", "client")
-    after = confirming.after(node("client"), state, wanted("client"))
+    after = confirming.after(node("client"), state, tunnels("client"))
     assert after == Probes(("sit-ipv6",), ("tunnel sit-ipv6 2001:db8:1::2",))
     assert confirming.before(node("client"), state).targets == ()
 

@@ -55,8 +55,8 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
             works = [f"@@ works: {each}" for each in self.host.data.get("works", ())]
             lines = [*works, "@@ rehearsed: 0"]
     elif kind == "change":
-        lines = [self.host.data.get("says", "it broke")]
         stamps[self.host.name] = answers.run_of(text)
+        lines = [self.host.data.get("says", "it broke")]
         if not self.host.data.get("stays"):
             changed.add(self.host.name)
     elif kind in {"extend", "recall", "confirm"}:

@@ -20,7 +20,7 @@ STANDS_STILL = "/run/stands-still"
 """Has the line at which it stands still."""
 
 # Each step of a change says what it is, or how far it is.
-_DOES = re.compile(r"step=|begun=|mv |rm |put |sync |release$|ln |mkdir |await_word ")
+_DOES = re.compile(r"take$|step=|begun=|mv |rm |put |sync |release$|ln |mkdir |await_word ")
 _BEGINS = {"change": "take", "confirm": "set -e"}
 
 
@@ -32,11 +32,10 @@ def lines(kind: str, script: str) -> list[int]:
 def _numbers(text: list[str], begins: str) -> Iterator[int]:
     has_begun, inside = False, False
     for number, line in enumerate(text):
-        if inside:
-            inside = line != "END"
-        elif has_begun and _DOES.match(line):
-            yield number
+        inside = inside and line != "END"
         has_begun = has_begun or line == begins
+        if not inside and has_begun and _DOES.match(line):
+            yield number
         inside = inside or "<<'END'" in line
 
 

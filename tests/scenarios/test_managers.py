@@ -196,6 +196,10 @@ def moved(stage: Stage) -> None:
     applied(stage)
 
 
+def undone(stage: Stage) -> None:
+    stage.deploy(stage.hosts, "tasks.undo.undo")
+
+
 def removed(stage: Stage) -> None:
     stage.deploy(stage.hosts, "tasks.remove.remove")
 
@@ -297,6 +301,7 @@ SCENARIOS = (
     RESTARTED,
     Scenario("router verifies", verified, is_verified, after=RESTARTED, flows=False),
     Scenario("ends move", moved, is_proven),
+    Scenario("undone", undone, is_as_before, flows=False),
     Scenario("removed", removed, is_as_before, is_quick=True, flows=False),
 )
 

@@ -138,7 +138,7 @@ def _ttl(link: Link) -> str:
 
 def is_made(end: End) -> str:
     """A command that fails where a new tunnel isn't up with its address."""
-    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep ."
+    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep -q ."
 
 
 def wrong_settings(end: End, state: HostState) -> Iterable[Step]:

@@ -165,7 +165,8 @@ class Cutter:
             process.communicate()
         for machine in machines:
             machine.wait_for(f"[ ! -e {rollback.HOLD} ]", 90)
-            machine.run(f"[ ! -e {rollback.PENDING} ] && [ ! -e {rollback.UNDOING} ]")
+            left = machine.run(f"ls -d {rollback.PENDING} {rollback.UNDOING}", check=False).stdout
+            assert not left, (left, machine.run(f"cat {rollback.REPORT}", check=False).stdout)
         return places
 
     def _trouble(

@@ -114,7 +114,8 @@ def became(found: Survey, name: str) -> str:
 
 def seen(found: Survey, name: str) -> str:
     """The sentence about a host that was."""
-    return confirming.confirmed(found.worked.get(name, ()), found.probes[name][1])
+    _, probes = found.probes.get(name, (_NONE, _NONE))
+    return confirming.confirmed(found.worked.get(name, ()), probes)
 
 
 def _judge(found: Survey, host: Host, *, is_active: bool) -> None:

@@ -34,7 +34,7 @@ echo @@; ip -json -details -6 address show
 echo @@; ip -json -details -6 route show
 echo @@; ip -json -details -4 route show
 echo @@; ip -json -6 neighbour show proxy
-echo @@; nft list tables
+echo @@; [ ! -e /sys/module/nf_tables ] || nft list tables
 """
 
 

@@ -76,20 +76,27 @@ _BOOT = f"""# Written by Culvert, for as long as a run isn't confirmed: undoes i
 Description=Undo a run of Culvert's that was not confirmed
 DefaultDependencies=no
 RequiresMountsFor={STORE} /etc
-After=systemd-remount-fs.service
+After=systemd-remount-fs.service zfs-mount.service
 Before=systemd-sysctl.service network-pre.target systemd-networkd.service NetworkManager.service \\
-    networking.service {OWNED}-filter.service sysinit.target shutdown.target
+    networking.service {OWNED}-filter.service nftables.service netfilter-persistent.service \\
+    ufw.service firewalld.service docker.service sysinit.target shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
+# There from the first run after a boot on: who starts sysinit.target by hand asks for no undoing.
+ConditionPathExists=!{STAMP}
 ConditionPathExists=|{PENDING}
 ConditionPathExists=|{UNDOING}
 
 [Service]
 Type=oneshot
+TimeoutStartSec=5min
 ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
     exec sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"'
 """
 
+# Where /var comes over the network, a unit that goes before the network would go round in a circle,
+# which systemd cuts where it likes. Whoever runs next takes back what a boot left there.
+_LATE = "systemctl show --property=After --value var.mount var-lib.mount var-lib-culvert.mount 2>&1"
 
 BACK = f"""mode=$1 why=$2 number=0 unwritten=
 {_FUNCTIONS}
@@ -200,10 +207,12 @@ def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
     yield f"{_REMEMBER} 2>/dev/null || true"
     yield 'sync "$pending.new"/* "$pending.new"'
     if guard.within:
+        yield f"if ! {_LATE} | grep -qw network.target; then"
         yield f"mkdir -p {_UNITS}/sysinit.target.wants"
         yield f"cat >{_UNIT_FILE} <<'END'\n{_BOOT}END"
         yield f"ln -sf {_UNIT_FILE} {_WANTED_BY}"
         yield f"sync {_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants"
+        yield "fi"
     # From here on, what waits may go back: by what has begun, which is nothing.
     yield 'echo 0 >"$hold/begun"'
     yield 'mv -T "$pending.new" "$pending"; sync "$store"'

@@ -1,5 +1,6 @@
 """What a host does with a run that nobody confirms, in a folder instead of a host."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -421,3 +422,22 @@ def test_who_runs_next_goes_on_with_what_was_being_taken_back(box: Box) -> None:
     assert "had to be undone first: run again" in done.stderr
     assert files(box) == OLD
     assert not (box.store / "undoing").exists()
+
+
+def test_a_boot_is_not_held_up_where_var_comes_over_the_network(box: Box) -> None:
+    script = changes(box).script(GUARD).replace("--value var.mount", "--value network.target")
+    assert box.run(script).returncode == 0
+    assert (box.store / "pending/undo").exists()
+    assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+    assert box.run(confirmation(changes(box))).returncode == 0
+
+
+def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze")
+    unit = tmp_path / rollback.BOOT_UNIT
+    unit.write_text(rollback._BOOT)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
+    )
+    assert rollback.BOOT_UNIT not in done.stderr, done.stderr

@@ -3,6 +3,8 @@ hold=/run/culvert-hold store=/var/lib/culvert
 pending=$store/pending undoing=$store/undoing
 # Seconds since the boot: nobody sets that clock.
 uptime() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+# What no other boot has, and no other container of its kernel.
+running_system() { cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/net; }
 # When a process began, in the kernel's ticks; nothing of one that has ended.
 born() {
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1

@@ -44,20 +44,34 @@ _FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
 _WAITING = (_PROGRAMS / "wait.sh").read_text()
 # What nobody meant to touch, and what may be lost all the same: by a hook, or a manager. Not all of
 # a routing daemon's.
-_REMEMBER = """{
-    ip address save >"$pending.new/addresses"
+_REMEMBER = r"""{
+    running_system >"$pending.new/system"
+    # Each by itself: a link that is gone by then would keep those after it from having theirs.
+    for link in $(ip -oneline link show | sed -E 's/^[0-9]+: ([^@ ]+)[@:].*/\1/'); do
+        ip address save dev "$link" >"$pending.new/addresses-$link"
+    done
     for version in 4 6; do
-        ip -$version route save default >"$pending.new/routes-$version-default"
-        for protocol in boot static ra dhcp; do
-            ip -$version route save proto $protocol >"$pending.new/routes-$version-$protocol"
-        done
+        {
+            ip -$version -oneline route show default
+            for protocol in boot static ra dhcp; do
+                # What it is asked for, it leaves out.
+                ip -$version -oneline route show proto $protocol |
+                    sed -E -e '/^([a-z]+ )?default /d' \
+                        -e "s/^([a-z]+ )?[0-9a-f][^ ]*/& proto $protocol/"
+            done
+        } | sed -E -e 's/^/route add /' -e 's/\\/ /g' -e 's/( expires [0-9]+)sec/\1/' \
+            -e 's/ error -?[0-9]+//' \
+            -e 's/ (linkdown|dead|offload|trap|rt_offload|rt_trap|offload_failed)\>//g' \
+            >"$pending.new/routes-$version"
     done
 }"""
-# What is there, is left as it is.
-_RECALL = """{
-    ip address restore <"$undoing/addresses"
+# Where the same system runs, whose links have the same numbers. What is there, is left as it is:
+# also a route that somebody gave another gateway since, which `ip route restore` would add one to.
+_RECALL = """[ "$mode" = boot ] || [ "$(cat "$undoing/system")" != "$(running_system)" ] || {
+    for file in "$undoing/addresses-"*; do ip address restore <"$file"; done
     for version in 4 6; do
-        for file in "$undoing/routes-$version-"*; do ip -$version route restore <"$file"; done
+        # Some lead by way of others.
+        for again in 1 2; do ip -$version -force -batch "$undoing/routes-$version"; done
     done
 }"""
 
@@ -138,7 +152,7 @@ echo "$watching" >"$scratch/watch"
 """
 """What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
 BACK_AGAIN = f"""kill "$watching" 2>/dev/null
-[ "$mode" = boot ] || {_RECALL} >/dev/null 2>&1
+{_RECALL} >/dev/null 2>&1
 now=$(date -u '+%Y-%m-%d %H:%M:%S')
 left="$troubles$unwritten"
 ran="the run of $(cat "$undoing/holder")${{left:+, of which this was left:$left}}"

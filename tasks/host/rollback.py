@@ -201,7 +201,8 @@ UNGUARDED = Guard(within=0)
 
 def taking(guard: Guard) -> Iterable[str]:
     """Lines of a run's script that keep every other run off the host, or stop there."""
-    yield f"within={guard.within} run={shlex.quote(guard.run)} seen={shlex.quote(guard.stamp)}"
+    yield f"within={guard.within}"
+    yield f"run={shlex.quote(guard.run)} seen={shlex.quote(guard.stamp)}"
     yield _holding(guard)
     yield "take"
 

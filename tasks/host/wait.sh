@@ -1,7 +1,7 @@
 # Waits beside a run for a word that all is well, and takes the run back where none comes.
 spared=$$
 # Not another run's, that came into its place.
-is_mine() { read -r own _ 2>/dev/null <"$hold/waiter" && [ "$own" = $$ ]; }
+waits() { read -r own _ 2>/dev/null <"$hold/waiter" && [ "$own" = $$ ]; }
 go_back() {
     if lives "$hold/pid"; then
         # As a whole, and at once: what it started would go on.
@@ -14,7 +14,7 @@ echo "$$ $(born $$)" >"$hold/waiter.new"
 mv -f "$hold/waiter.new" "$hold/waiter"
 # It was ended, and began again.
 [ ! -d "$undoing" ] || go_back "nobody confirmed it in time"
-while is_mine; do
+while waits; do
     why=
     if [ -e "$hold/request" ]; then
         why=$(cat "$hold/request")
@@ -23,7 +23,7 @@ while is_mine; do
     elif ! lives "$hold/pid"; then
         # It may have ended well, or be at it.
         sleep 1
-        [ -e "$hold/deadline" ] || ! is_mine || why="what changed the host was ended before its end"
+        [ -e "$hold/deadline" ] || ! waits || why="what changed the host was ended before its end"
     elif [ "$(uptime)" -ge "$(cat "$hold/limit")" ]; then
         why="the change came to no end in time"
     fi
@@ -31,7 +31,7 @@ while is_mine; do
         ! mv -T "$pending" "$undoing" 2>/dev/null || go_back "$why"
         [ -d "$undoing" ] || exit 0
         # What changed the host is at going back, or was, until it was ended.
-        lives "$hold/pid" || ! is_mine || go_back "$why"
+        lives "$hold/pid" || ! waits || go_back "$why"
     fi
     sleep 1
 done

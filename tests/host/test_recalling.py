@@ -62,8 +62,8 @@ def after(happens: str, tmp_path: Path) -> tuple[str, str]:
 
 
 def test_what_was_lost_comes_back(tmp_path: Path) -> None:
-    lost = "ip address flush dev eth0; ip address del 203.0.113.2/24 dev eth2; ip -6 route flush root ::/0"
-    before, now = after(f"{lost} proto static", tmp_path)
+    flushed = "ip address flush dev eth0; ip -6 route flush root ::/0 proto static"
+    before, now = after(f"{flushed}; ip address del 203.0.113.2/24 dev eth2", tmp_path)
     assert sorted(now.splitlines()) == sorted(before.splitlines())
 
 

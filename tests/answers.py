@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tasks.host import asking
 from tasks.host.state import OWNED, HostState, Line, Link, Route
 
-Kind = Literal["read", "rehearse", "change", "extend", "recall", "confirm", "verify"]
+Kind = Literal["read", "rehearse", "clear", "change", "extend", "recall", "confirm", "verify"]
 
 
 def kind(script: str) -> Kind:
@@ -26,7 +26,7 @@ def kind(script: str) -> Kind:
             return "confirm"
         if "mine()" in script:
             return "recall" if "\nwent_back\n" in script else "extend"
-        return "change"
+        return "clear" if "\nseize ||" in script else "change"
     assert "reach()" in script, script
     return "verify"
 

@@ -290,7 +290,7 @@ finish() {
         why=
         [ "$begun" -eq 0 ] || why="it stopped at: $step" undone="; what it made is taken back"
         # Unless what waits beside it is at it already.
-        mv -T "$pending" "$undoing" 2>/dev/null && sh "$undoing/undo" now "$why"
+        mv -T "$pending" "$undoing" 2>/dev/null && undo "$why"
         held=
     elif [ -n "$held" ] && [ "$status" -ne 0 ]; then
         # Nothing was made that could be taken back, nor stays.
@@ -369,7 +369,7 @@ def _put(change: FileChange) -> Step:
         commands.append(f"mv -f {change.staged} {change.path}")
     else:
         commands.append(f"rm -f {change.path}")
-    return _Put((), tuple(commands), tuple(undo), outlasts=True)
+    return _Put((change.path,), tuple(commands), tuple(undo), outlasts=True)
 
 
 def _written(file: File, path: str) -> str:
@@ -421,7 +421,9 @@ def _undo(number: int, action: Step) -> Iterable[str]:
     kind = "file" if isinstance(action, _Put) else "setting" if action.outlasts else "running"
     yield f"if has_begun {number} {kind}; then"
     for command in action.undo:
-        yield f"{{\n{command}\n}} 2>/dev/null || trouble {shlex.quote(command)}"
+        # Of a file its name says enough.
+        told = action.shown[0] if isinstance(action, _Put) else command
+        yield f"{{\n{command}\n}} 2>/dev/null || trouble {shlex.quote(told)}"
     yield "fi"
 
 

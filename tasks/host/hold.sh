@@ -3,6 +3,8 @@ hold=/run/culvert-hold store=/var/lib/culvert
 pending=$store/pending undoing=$store/undoing
 # Seconds since the boot: nobody sets that clock.
 uptime() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+# What no other boot has, and no other container of its kernel.
+running_system() { cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/net; }
 # When a process began, in the kernel's ticks; nothing of one that has ended.
 born() {
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
@@ -11,9 +13,19 @@ born() {
     [ "$1" != Z ] && [ "$1" != X ] && shift 19 && echo "$1"
 }
 # Whether the process lives that a file names.
-lives() { read -r pid start 2>/dev/null <"$1" && [ "$(born "$pid")" = "$start" ]; }
-# Written at once, for those who read it meanwhile.
-put() { echo "$2" >"$1.new" && mv -f "$1.new" "$1"; }
+lives() {
+    read -r pid start 2>/dev/null <"$1" && [ -n "$start" ] && [ "$(born "$pid")" = "$start" ]
+}
+# All processes below one, but for the one that is spared, and those below it.
+family() {
+    for each in $(sed -s -n 's/^\([0-9]*\) (.*) [A-Za-z] '"$1"' .*/\1/p' /proc/[0-9]*/stat 2>/dev/null); do
+        [ "$each" = "$spared" ] || { echo "$each"; family "$each"; }
+    done
+}
+# Written at once, for those who read it meanwhile, and with every backslash.
+put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
+# Whoever began it may be gone, and nobody read what it prints.
+undo() { sh "$undoing/undo" now "$1" </dev/null >/dev/null 2>&1; }
 release() { rm -rf "$hold.left"; mv -T "$hold" "$hold.left" 2>/dev/null; rm -rf "$hold.left"; }
 # What sshd told the shell above: sudo tells it to nobody.
 origin() {
@@ -31,29 +43,41 @@ left() {
     echo $((until > 0 ? until : 1))
 }
 # Nobody else's from here on: a folder is whole as soon as it has this name.
-take() {
+seize() {
     own=$hold.$$
     rm -rf "$own"
-    mkdir "$own"
-    echo "$by$(origin), since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$own/holder"
-    echo "$$ $(born $$)" >"$own/pid"
-    echo $(($(uptime) + limit)) >"$own/limit"
+    {
+        mkdir "$own" &&
+            printf '%s\n' "$by$(origin), since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$own/holder" &&
+            echo "$$ $(born $$)" >"$own/pid" &&
+            echo $(($(uptime) + limit)) >"$own/limit"
+    } || { rm -rf "$own"; step="writing $own"; return 1; }
     until mv -T "$own" "$hold" 2>/dev/null; do
         if lives "$hold/pid" || lives "$hold/waiter"; then
             rm -rf "$own"
             step="$(cat "$hold/holder"), is at work on this host, and that ends by itself in $(left) s"
-            exit 1
+            return 1
         fi
-        # Its owner is gone.
-        mv -T "$hold" "$own.gone" 2>/dev/null
+        # Its owner is gone, if it isn't another one's by now.
+        mv -T "$hold" "$own.gone" 2>/dev/null || true
+        if lives "$own.gone/pid" || lives "$own.gone/waiter"; then
+            mv -T "$own.gone" "$hold" 2>/dev/null || true
+        fi
         rm -rf "$own.gone"
     done
+}
+is_cut_off() { [ -e "$pending" ] || [ -e "$undoing" ]; }
+take_back() {
+    mv -T "$pending" "$undoing" 2>/dev/null || true
+    undo 'the run was cut off'
+}
+take() {
+    seize || exit 1
     held=1
-    if [ -e "$pending" ] || [ -e "$undoing" ]; then
+    if is_cut_off; then
         step='a run that was cut off before it was confirmed had to be undone first: run again'
         held=
-        mv -T "$pending" "$undoing" 2>/dev/null
-        sh "$undoing/undo" now 'the run was cut off'
+        take_back
         exit 1
     fi
     if [ "$(cat /run/culvert-stamp 2>/dev/null)" != "$seen" ]; then

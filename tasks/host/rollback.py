@@ -44,20 +44,34 @@ _FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
 _WAITING = (_PROGRAMS / "wait.sh").read_text()
 # What nobody meant to touch, and what may be lost all the same: by a hook, or a manager. Not all of
 # a routing daemon's.
-_REMEMBER = """{
-    ip address save >"$pending.new/addresses"
+_REMEMBER = r"""{
+    running_system >"$pending.new/system"
+    # Each by itself: a link that is gone by then would keep those after it from having theirs.
+    for link in $(ip -oneline link show | sed -E 's/^[0-9]+: ([^@ ]+)[@:].*/\1/'); do
+        ip address save dev "$link" >"$pending.new/addresses-$link"
+    done
     for version in 4 6; do
-        ip -$version route save default >"$pending.new/routes-$version-default"
-        for protocol in boot static ra dhcp; do
-            ip -$version route save proto $protocol >"$pending.new/routes-$version-$protocol"
-        done
+        {
+            ip -$version -oneline route show default
+            for protocol in boot static ra dhcp; do
+                # What it is asked for, it leaves out.
+                ip -$version -oneline route show proto $protocol |
+                    sed -E -e '/^([a-z]+ )?default /d' \
+                        -e "s/^([a-z]+ )?[0-9a-f][^ ]*/& proto $protocol/"
+            done
+        } | sed -E -e 's/^/route add /' -e 's/\\/ /g' -e 's/( expires [0-9]+)sec/\1/' \
+            -e 's/ error -?[0-9]+//' \
+            -e 's/ (linkdown|dead|offload|trap|rt_offload|rt_trap|offload_failed)\>//g' \
+            >"$pending.new/routes-$version"
     done
 }"""
-# What is there, is left as it is.
-_RECALL = """{
-    ip address restore <"$undoing/addresses"
+# Where the same system runs, whose links have the same numbers. What is there, is left as it is:
+# also a route that somebody gave another gateway since, which `ip route restore` would add one to.
+_RECALL = """[ "$mode" = boot ] || [ "$(cat "$undoing/system")" != "$(running_system)" ] || {
+    for file in "$undoing/addresses-"*; do ip address restore <"$file"; done
     for version in 4 6; do
-        for file in "$undoing/routes-$version-"*; do ip -$version route restore <"$file"; done
+        # Some lead by way of others.
+        for again in 1 2; do ip -$version -force -batch "$undoing/routes-$version"; done
     done
 }"""
 
@@ -76,14 +90,18 @@ _BOOT = f"""# Written by Culvert, for as long as a run isn't confirmed: undoes i
 Description=Undo a run of Culvert's that was not confirmed
 DefaultDependencies=no
 RequiresMountsFor={STORE} /etc
-After=systemd-remount-fs.service
+After=systemd-remount-fs.service zfs-mount.service
 Before=systemd-sysctl.service network-pre.target systemd-networkd.service NetworkManager.service \\
-    networking.service {OWNED}-filter.service sysinit.target shutdown.target
+    networking.service {OWNED}-filter.service nftables.service netfilter-persistent.service \\
+    ufw.service firewalld.service docker.service sysinit.target shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
+# There from the first run after a boot on: who starts sysinit.target by hand asks for no undoing.
+ConditionPathExists=!{STAMP}
 
 [Service]
 Type=oneshot
+TimeoutStartSec=5min
 ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
     [ ! -e {UNDOING}/undo ] || \\
         sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"; \\
@@ -91,39 +109,68 @@ ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
     [ -e {UNDOING} ] || rm -f {_WANTED_BY} {_UNIT_FILE}'
 """
 
+# Where /var comes over the network, a unit that goes before the network would go round in a circle,
+# which systemd cuts where it likes. Whoever runs next takes back what a boot left there.
+_LATE = "systemctl show --property=After --value var.mount var-lib.mount var-lib-culvert.mount 2>&1"
 
-BACK = f"""mode=$1 why=$2 troubles= number=0
+BACK = f"""mode=$1 why=$2 number=0 unwritten=
 {_FUNCTIONS}
+troubles=$(cat "$undoing/again" 2>/dev/null)
 # /run may be full, or empty after a boot: all of it had begun, for all that is known.
 [ -n "$scratch" ] || {{ scratch=$store/scratch; mkdir -p "$scratch"; }}
 begun=
-[ "$mode" = boot ] || begun=$(cat "$hold/begun" 2>/dev/null)
+[ "$mode" = boot ] || begun=$(cat "$undoing/begun" "$hold/begun" 2>/dev/null | head -n 1)
 begun=${{begun:-@BEGUN@}}
 has_begun() {{
     number=$1 kind=$2
+    echo "$1" >"$scratch/at"
     [ "$begun" -ge "$1" ] && {{ [ "$mode" = now ] || [ "$2" != running ]; }}
 }}
-# Of the change that was under way, and of those that a boot took back, some was never made.
+# Of the change that was under way, and of those that a boot took back, some was never made; and
+# what was taken back before isn't there to be taken back again.
 trouble() {{
-    [ "$kind" = file ] || {{ [ "$mode" = now ] && [ "$number" -lt "$begun" ]; }} || return 0
-    troubles="$troubles $1;"
-}}"""
+    if [ "$kind" = file ]; then
+        unwritten="$unwritten $1;"
+    elif [ "$mode" = now ] && [ "$number" -lt "$begun" ] && [ ! -e "$undoing/again" ]; then
+        troubles="$troubles $1;"
+    fi
+}}
+# What hangs, like somebody's hook, doesn't keep the rest from being taken back.
+patience=60
+watch() {{
+    last=
+    while sleep "$patience" && lives "$scratch/pid"; do
+        at=$(cat "$scratch/at")
+        spared=$(cat "$scratch/watch")
+        if [ -n "$at" ] && [ "$at" = "$last" ]; then kill -KILL $(family $$); fi
+        last=$at
+    done
+}}
+echo "$$ $(born $$)" >"$scratch/pid"
+watch >/dev/null 2>&1 &
+watching=$!
+echo "$watching" >"$scratch/watch"
+"""
 """What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
-BACK_AGAIN = f"""[ "$mode" = boot ] || {_RECALL} >/dev/null 2>&1
+BACK_AGAIN = f"""kill "$watching" 2>/dev/null
+{_RECALL} >/dev/null 2>&1
 now=$(date -u '+%Y-%m-%d %H:%M:%S')
-begun="the run of $(cat "$undoing/holder")${{troubles:+, of which this was left:$troubles}}"
-[ -z "$why" ] || put {REPORT} "$now UTC: undone, because $why: $begun"
+left="$troubles$unwritten"
+ran="the run of $(cat "$undoing/holder")${{left:+, of which this was left:$left}}"
+[ -z "$why" ] || put {REPORT} "$now UTC: undone, because $why: $ran"
 if [ "$mode" = boot ]; then
     # Units and what generators make were read as the run had them.
     systemctl daemon-reload
     systemctl --no-block start default.target
 fi
-put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
+# Without any, where there is no room: the old one would say that the run stays.
+put {STAMP} "$(cat /proc/sys/kernel/random/uuid)" || rm -f {STAMP}
 sync "$store"
 rm -rf "$store/gone" "$scratch"
-if [ -n "$troubles" ] && [ ! -e "$undoing/again" ]; then
+if [ -n "$unwritten" ] && [ ! -e "$undoing/again" ]; then
     # Once more, when whoever runs next, or a boot, comes by: a disk may have room by then.
-    : >"$undoing/again"
+    echo "$begun" >"$undoing/begun"
+    printf '%s' "$troubles" >"$undoing/again"
 else
     mv -T "$undoing" "$store/gone"
     sync "$store"
@@ -155,10 +202,14 @@ UNGUARDED = Guard(within=0)
 
 def taking(guard: Guard) -> Iterable[str]:
     """Lines of a run's script that keep every other run off the host, or stop there."""
-    yield f"by={shlex.quote(guard.by)} within={guard.within} limit={guard.limit}"
+    yield f"within={guard.within}"
     yield f"run={shlex.quote(guard.run)} seen={shlex.quote(guard.stamp)}"
-    yield _FUNCTIONS
+    yield _holding(guard)
     yield "take"
+
+
+def _holding(guard: Guard) -> str:
+    return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{_FUNCTIONS}"
 
 
 def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iterable[str]:
@@ -170,17 +221,21 @@ def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iter
     yield 'mkdir -p "$store"; rm -rf "$pending.new"; mkdir -m 0700 "$pending.new"'
     yield from _written("$pending.new/undo", undo)
     yield from _written("$pending.new/record", record)
-    yield 'cp "$hold/holder" "$pending.new/holder"; echo 0 >"$hold/begun"'
+    yield 'cp "$hold/holder" "$pending.new/holder"; echo "$run" >"$pending.new/run"'
     yield 'missing() { [ -d "$1" ] || { echo "$1"; missing "${1%/*}"; }; }'
     missing = "; ".join(f"missing {folder}" for folder in folders) or ":"
     yield f'{{ {missing}; }} | sort -ru >"$pending.new/made"'
     yield f"{_REMEMBER} 2>/dev/null || true"
     yield 'sync "$pending.new"/* "$pending.new"'
     if guard.within:
+        yield f"if ! {_LATE} | grep -qw network.target; then"
         yield f"mkdir -p {_UNITS}/sysinit.target.wants"
         yield f"cat >{_UNIT_FILE} <<'END'\n{_BOOT}END"
         yield f"ln -sf {_UNIT_FILE} {_WANTED_BY}"
         yield f"sync {_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants"
+        yield "fi"
+    # From here on, what waits may go back: by what has begun, which is nothing.
+    yield 'echo 0 >"$hold/begun"'
     yield 'mv -T "$pending.new" "$pending"; armed=1; sync "$store"'
     if guard.within:
         yield "step='having the host wait for a word that all is well'"
@@ -202,7 +257,8 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
 
     `kept` are second names of old files; where it `forgets`, nothing of the run is remembered.
     """
-    yield 'mv -T "$pending" "$store/confirmed.new"'
+    # Of one that was cut off at this.
+    yield 'rm -rf "$store/confirmed.new"; mv -T "$pending" "$store/confirmed.new"'
     yield f"rm -rf {CONFIRMED} {REPORT}"
     if forgets:
         yield 'rm -rf "$store"/*.new "$store/gone"; rmdir "$store" 2>/dev/null || true'
@@ -214,8 +270,8 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
 
 
 DISMISSED = f"""if [ "$(cat {STAMP} 2>/dev/null)" = "$run" ]; then
-            rm -rf "$pending.new" "$pending" {_WANTED_BY} {_UNIT_FILE}
             put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
+            rm -rf "$pending.new" "$pending" {_WANTED_BY} {_UNIT_FILE}
         fi"""
 """Has a host forget a run that changed nothing."""
 
@@ -227,11 +283,16 @@ def opening(guard: Guard) -> str:
 {_FUNCTIONS}
 mine() {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -e "$pending" ]; }}
 go_back() {{ ! mine || put "$hold/request" "$1"; }}
+is_waited_for() {{
+    [ "$(cat "$pending/run" "$undoing/run" 2>/dev/null)" = "$run" ] ||
+        {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -d "$hold" ] &&
+            [ ! -e "$hold/deadline" ]; }}
+}}
 went_back() {{
     tries=0
-    while [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -d "$hold" ]; do
+    while is_waited_for; do
         tries=$((tries + 1))
-        [ "$tries" -lt {_GOING_BACK} ] || {{ echo undoing; return; }}
+        [ "$tries" -lt {_GOING_BACK} ] && [ ! -e "$undoing/again" ] || {{ echo undoing; return; }}
         sleep 1
     done
     # The host keeps the name of a run that was confirmed.
@@ -250,13 +311,12 @@ def extending(guard: Guard) -> str:
     return f"main() {{\n{opening(guard)}\n}}\nmain </dev/null\n"
 
 
-def clearing() -> str:
+def clearing(guard: Guard) -> str:
     """A script that takes back what was cut off on a host, where nobody is at it."""
     return f"""main() {{
-{_FUNCTIONS}
-! lives "$hold/pid" && ! lives "$hold/waiter" || return 0
-mv -T "$pending" "$undoing" 2>/dev/null
-[ ! -e "$undoing/undo" ] || sh "$undoing/undo" now 'the run was cut off'
+{_holding(guard)}
+seize || return 0
+if is_cut_off; then take_back; else release; fi
 }}
 main </dev/null
 """

@@ -1,18 +1,20 @@
 # Waits beside a run for a word that all is well, and takes the run back where none comes.
-# All processes below one, but for this one.
-family() {
-    for each in $(sed -s -n 's/^\([0-9]*\) (.*) [A-Za-z] '"$1"' .*/\1/p' /proc/[0-9]*/stat 2>/dev/null); do
-        [ "$each" = $$ ] || { echo "$each"; family "$each"; }
-    done
+spared=$$
+# Not another run's, that came into its place.
+waits() { read -r own _ 2>/dev/null <"$hold/waiter" && [ "$own" = $$ ]; }
+go_back() {
+    if lives "$hold/pid"; then
+        # As a whole, and at once: what it started would go on.
+        kill -KILL "$pid" $(family "$pid") 2>/dev/null
+    fi
+    undo "$1"
+    exit
 }
 echo "$$ $(born $$)" >"$hold/waiter.new"
 mv -f "$hold/waiter.new" "$hold/waiter"
 # It was ended, and began again.
-if [ -d "$undoing" ] && ! lives "$hold/pid"; then
-    sh "$undoing/undo" now "nobody confirmed it in time"
-    exit
-fi
-while [ -d "$hold" ]; do
+[ ! -d "$undoing" ] || go_back "nobody confirmed it in time"
+while waits; do
     why=
     if [ -e "$hold/request" ]; then
         why=$(cat "$hold/request")
@@ -21,19 +23,15 @@ while [ -d "$hold" ]; do
     elif ! lives "$hold/pid"; then
         # It may have ended well, or be at it.
         sleep 1
-        [ -e "$hold/deadline" ] || [ ! -d "$hold" ] || why="what changed the host was ended before its end"
+        [ -e "$hold/deadline" ] || ! waits || why="what changed the host was ended before its end"
     elif [ "$(uptime)" -ge "$(cat "$hold/limit")" ]; then
         why="the change came to no end in time"
     fi
-    if [ -n "$why" ] && mv -T "$pending" "$undoing" 2>/dev/null; then
-        if lives "$hold/pid"; then
-            # As a whole, and at once: what it started would go on.
-            set -- "$pid" $(family "$pid")
-            kill -KILL "$@" 2>/dev/null
-        fi
-        sh "$undoing/undo" now "$why"
-        exit
+    if [ -n "$why" ]; then
+        ! mv -T "$pending" "$undoing" 2>/dev/null || go_back "$why"
+        [ -d "$undoing" ] || exit 0
+        # What changed the host is at going back, or was, until it was ended.
+        lives "$hold/pid" || ! waits || go_back "$why"
     fi
-    [ -z "$why" ] || [ -d "$undoing" ] || exit 0
     sleep 1
 done

@@ -25,7 +25,7 @@ def converge() -> Commands:
     found = survey().plans[host.name]
     node = found.site.node
     if survey().states[host.name].is_cut_off and state.current_stage == StateStage.Execute:
-        yield StringCommand("sh", "-s", _stdin=rollback.clearing())
+        yield StringCommand("sh", "-s", _stdin=rollback.clearing(confirming.guard(host)))
         try:
             survey().states[host.name] = facts.read(host, node)
             found = survey().plans[host.name] = survey().aim.plan(node, survey().states[host.name])

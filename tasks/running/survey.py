@@ -172,7 +172,10 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except PyinfraError as error:
             found.failures[host.name] = (str(error),)
 
-    changing = {name for name, plan in found.plans.items() if plan.changes}
+    # Of one that was cut off, it is seen once that is taken back whether anything changes.
+    changing = {
+        name for name, plan in found.plans.items() if plan.changes or found.states[name].is_cut_off
+    }
     on_each([host for host in state.inventory if host.name in changing], rehearse, state)
 
 

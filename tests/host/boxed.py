@@ -35,7 +35,7 @@ class Box:
         for place in _PLACES:
             script = script.replace(place, f"{self.root}{place}")
         # This machine has a network of its own.
-        for mine in ("systemctl ", "ip address restore", "ip -$version route restore"):
+        for mine in ("systemctl ", "ip address restore", "ip -$version -force"):
             script = script.replace(mine, f"echo {mine}")
         return script
 

@@ -1,5 +1,6 @@
 """What a host does with a run that nobody confirms, in a folder instead of a host."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -271,3 +272,172 @@ def test_a_run_that_changed_nothing_leaves_nothing_to_take_back(box: Box, fails:
     # Who hadn't heard of it is told so, and the next run may follow.
     assert box.run(rollback.recalling(GUARD, "nothing was heard")).stdout == "undone\n"
     assert box.run(found.script(replace(GUARD, run="run-2", stamp=stamp(box)))).returncode == 0
+
+
+def test_a_confirmation_that_was_cut_off_is_in_nobodys_way(box: Box) -> None:
+    found = changes(box)
+    assert box.run(found.script(GUARD)).returncode == 0
+    cut = confirmation(found).replace('mv -T "$store/confirmed.new"', "kill -KILL $$; : ")
+    assert box.run(cut).returncode != 0
+    assert (box.store / "confirmed.new").exists()
+    # It had been confirmed, and its host doesn't wait for anybody any more.
+    assert box.run(rollback.recalling(GUARD, "its answer was lost")).stdout == "kept\n"
+    deadline(box, -1)
+    until(lambda: not alive(box))
+    assert files(box) == NEW
+    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    guard = replace(GUARD, run="run-2", stamp="run-1")
+    assert box.run(found.script(guard)).returncode == 0
+    done = box.run(confirmation(found, guard))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in box.store.iterdir()) == ["confirmed"]
+
+
+def alive(box: Box) -> bool:
+    pid, _ = (box.hold / "waiter").read_text().split()
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_a_script_that_is_killed_while_it_takes_back_is_followed_by_the_host(box: Box) -> None:
+    steps = [
+        Step(
+            ("+x",),
+            ("true",),
+            (f"[ -e {box.root}/going ] || {{ : >{box.root}/going; sleep 60; }}",),
+        ),
+        Step(("+y",), ("false",)),
+    ]
+    process = box.start(changes(box, *steps).script(GUARD))
+    until((box.root / "going").exists)
+    process.kill()
+    process.wait()
+    until(lambda: has_gone_back(box))
+    assert files(box) == OLD
+
+
+def test_of_what_had_not_begun_nothing_is_taken_back(box: Box) -> None:
+    log = box.root / "log"
+    found = changes(box, Step(("+x",), ("true",), (f"echo unmade >>{log}; false",)))
+    process = box.start(found.script(GUARD).replace("begun=1;", "kill -KILL $$; begun=1;"))
+    process.wait()
+    until(lambda: has_gone_back(box))
+    assert not log.exists()
+    assert "this was left" not in report(box)
+    assert files(box) == OLD
+
+
+def test_who_cannot_be_told_that_it_was_undone_is_not_told_that_it_stays(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    undo = box.store / "pending/undo"
+    undo.write_text(undo.read_text().replace(f"put {box.root}/run/culvert-stamp", "false"))
+    assert box.run(rollback.recalling(GUARD, "it is tried")).stdout == "undone\n"
+
+
+def test_what_waits_does_not_go_on_with_the_next_run(box: Box) -> None:
+    found = changes(box)
+    assert box.run(found.script(GUARD)).returncode == 0
+    first = int((box.hold / "waiter").read_text().split()[0])
+    assert box.run(confirmation(found)).returncode == 0
+    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    assert box.run(found.script(replace(GUARD, run="run-2", stamp="run-1"))).returncode == 0
+    until(lambda: not Path(f"/proc/{first}").exists())
+    assert alive(box)
+
+
+def test_what_was_cut_off_is_taken_back_by_one_at_a_time(box: Box) -> None:
+    log = box.root / "log"
+    slow = Step(("+x",), ("true",), (f"echo begins >>{log}; sleep 2; echo ends >>{log}",))
+    assert box.run(changes(box, slow).script(GUARD)).returncode == 0
+    box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])}")
+    first, second = (box.start(rollback.clearing(GUARD)) for _ in range(2))
+    time.sleep(0.5)
+    done = box.run(changes(box).script(replace(GUARD, run="run-2", stamp="run-1")))
+    assert done.returncode == 1 and "is at work on this host" in done.stderr
+    first.wait()
+    second.wait()
+    assert log.read_text().split() == ["begins", "ends"]
+    assert files(box) == OLD
+    assert not box.hold.exists()
+
+
+def test_what_is_taken_back_again_is_no_trouble_where_it_was_taken_back(box: Box) -> None:
+    mark = box.root / "mark"
+    steps = [
+        Step(("+x",), (f"touch {mark}",), (f"rm {mark}",)),
+        Step(("+y",), ("true",), ("false",)),
+        Step(("+z",), ("true",), ("true",)),
+    ]
+    assert box.run(changes(box, *steps).script(GUARD)).returncode == 0
+    box.run(rollback.recalling(GUARD, "it is tried"))
+    until(lambda: has_gone_back(box))
+    assert report(box).rstrip().endswith(", of which this was left: false;")
+    # Once more would find no other.
+    assert not (box.store / "undoing").exists()
+
+
+def test_what_hangs_while_it_is_taken_back_does_not_keep_the_rest(
+    box: Box,
+) -> None:
+    steps = [
+        Step(("+x",), (f"touch {box.root}/made",), (f"rm {box.root}/made",)),
+        Step(("+y",), ("true",), ("sleep 300",)),
+        Step(("+z",), ("true",), ("true",)),
+    ]
+    assert box.run(changes(box, *steps).script(GUARD)).returncode == 0
+    undo = box.store / "pending/undo"
+    undo.write_text(undo.read_text().replace("patience=60", "patience=2"))
+    box.run(rollback.recalling(GUARD, "it is tried"))
+    until(lambda: has_gone_back(box))
+    assert not (box.root / "made").exists()
+    assert report(box).rstrip().endswith(", of which this was left: sleep 300;")
+
+
+def test_nobody_has_to_listen_while_it_is_taken_back(box: Box) -> None:
+    said = Step(("+x",), ("true",), (f"seq 100000 && touch {box.root}/undone",))
+    found = changes(box, said, Step(("+y",), ("sleep 1; false",)))
+    process = subprocess.Popen(
+        ["sh", "-s"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write(box.inside(found.script(GUARD)))
+    process.stdin.close()
+    process.wait()
+    until(lambda: has_gone_back(box))
+    assert (box.root / "undone").exists()
+    assert files(box) == OLD
+
+
+def test_who_runs_next_goes_on_with_what_was_being_taken_back(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    waiter = int((box.hold / "waiter").read_text().split()[0])
+    box.run(f"kill -KILL {waiter}")
+    (box.store / "pending").rename(box.store / "undoing")
+    done = box.run(changes(box).script(replace(GUARD, run="run-2", stamp="run-1")))
+    assert "had to be undone first: run again" in done.stderr
+    assert files(box) == OLD
+    assert not (box.store / "undoing").exists()
+
+
+def test_a_boot_is_not_held_up_where_var_comes_over_the_network(box: Box) -> None:
+    script = changes(box).script(GUARD).replace("--value var.mount", "--value network.target")
+    assert box.run(script).returncode == 0
+    assert (box.store / "pending/undo").exists()
+    assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+    assert box.run(confirmation(changes(box))).returncode == 0
+
+
+def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze")
+    unit = tmp_path / rollback.BOOT_UNIT
+    unit.write_text(rollback._BOOT)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
+    )
+    assert rollback.BOOT_UNIT not in done.stderr, done.stderr

@@ -222,6 +222,7 @@ def waiting(probed: Probed) -> None:
     """Have the host wait for a word of this run."""
     for name in ("culvert-hold", "store", "store/pending"):
         (probed.folder / name).mkdir()
+    (probed.folder / "store/pending/run").write_text("run-1\n")
     (probed.folder / "culvert-stamp").write_text("run-1\n")
     (probed.folder / "culvert-hold/deadline").write_text("99999999999\n")
 
@@ -241,7 +242,7 @@ def test_a_host_that_has_lost_something_goes_back_and_says_what(probed: Probed) 
         [
             *("sh", "-c"),
             f"cd {probed.folder}; until [ -e culvert-hold/request ]; do sleep 0.1; done; "
-            "echo other >culvert-stamp; cp culvert-hold/request why",
+            "cp culvert-hold/request why; echo other >culvert-stamp; rm -r store/pending",
         ]
     )
     assert judged(probed, IPV4, ANSWERS) == Verdict("undone", (ANSWERS,))

@@ -8,7 +8,8 @@ What the data has under `boots_with` is a sysctl that a file of the host's sets 
 `says`, what a script prints that changes it or proves something, under `ends`, one that asks
 whether all still works, and under `works` is what works before. One with `was_run` in its data
 remembers the run that made it deployed, and one with `edits` has a line more in that file since.
-What `stays` changes with no script. It may have a `holder` and a `report`.
+What `stays` changes with no script. It may have a `holder` and a `report`. One that `was_cut_off`
+changes when that is taken back.
 """
 
 import json
@@ -47,6 +48,7 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         edits = self.host.data.get("edits", "")
         told = {key: self.host.data.get(key, "") for key in ("holder", "report")}
         told["stamp"] = stamps.get(self.host.name, "")
+        told["is_cut_off"] = self.host.name not in cleared and self.host.data.get("was_cut_off", "")
         words = [when, *self.host.data.sample.split(), machine, passes, setting, by, edits, told]
         lines = [json.dumps(words)]
     elif kind == "rehearse":
@@ -58,7 +60,11 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
         stamps[self.host.name] = answers.run_of(text)
         lines = [self.host.data.get("says", "it broke")]
         if not self.host.data.get("stays"):
-            changed.add(self.host.name)
+            changed.symmetric_difference_update({self.host.name})
+    elif kind == "clear":
+        lines = []
+        cleared.add(self.host.name)
+        changed.add(self.host.name)
     elif kind in {"extend", "recall", "confirm"}:
         ended = {"extend": "", "recall": "undone", "confirm": "@@ ended: confirmed"}[kind]
         lines = self.host.data.get("ends", ended).split("\n")
@@ -110,6 +116,7 @@ ERRORS = {
 
 log: list[tuple[str, str]] = []
 changed: set[str] = set()
+cleared: set[str] = set()
 stamps: dict[str, str] = {}
 proving: set[str] = set()
 

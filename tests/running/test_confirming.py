@@ -236,3 +236,13 @@ def test_what_became_of_a_run_that_was_undone_is_said_first(
     said = [line for line in done.lines if SERVER_HOST in line or CLIENT_HOST in line]
     said = [line for line in said if "onnected" not in line]
     assert said[0].endswith(f"[{CLIENT_HOST}] {REPORT}"), said
+
+
+def test_what_was_cut_off_is_taken_back_first_and_then_all_is_as_ever(run: Start) -> None:
+    # As it was left, it is as declared.
+    cut = {"is_deployed": True, "was_cut_off": True, "works": [ROUTE]}
+    done = run(client=cut)
+    assert done.status == 0, done.output
+    asked = ["read", "rehearse", "clear", "read", "change", "read", "confirm", "verify"]
+    assert done.on(CLIENT_HOST) == asked
+    assert f"still does ({ROUTE})" in done.output

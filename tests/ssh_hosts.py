@@ -21,7 +21,17 @@ from tests.host.test_answer import ANSWER
 
 # When a host does something else than answer: with one of these kinds of scripts, or before.
 At = Literal[
-    "banner", "login", "exec", "read", "rehearse", "change", "extend", "recall", "confirm", "verify"
+    "banner",
+    "login",
+    "exec",
+    "read",
+    "rehearse",
+    "clear",
+    "change",
+    "extend",
+    "recall",
+    "confirm",
+    "verify",
 ]
 # What it does: say nothing any more, have its connection end, fail with a sentence, or take no new
 # connection from then on.

@@ -138,9 +138,11 @@ def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[st
     )
 
 
-_JUDGING = f"""until=$(($(uptime) + patience))
+_JUDGING = f"""until=$(($(uptime) + patience)) seen=
 while :; do
-    seen=$(probe)
+    # What has answered once, does: of very many, now and then one doesn't. Routes are there or not.
+    seen="$(echo "$seen" | grep ' answers')
+$(probe)"
     lost=$(echo "$expected" | while read -r line; do
         [ -z "$line" ] || echo "$seen" | grep -qxF "{_WORKS}$line" || echo "{_LOST}$line"
     done)

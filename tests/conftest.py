@@ -29,7 +29,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
                 cells[found["scenario"]] = ended
     if cuts:
         survived = len({*cuts})
-        terminalreporter.section(f"{survived} different points where a run was cut, all survived")
+        terminalreporter.section(
+            f"{survived} different points where a run was cut, and the hosts whole"
+        )
     if not rows:
         return
     titles = list(dict.fromkeys(title for cells in rows.values() for title in cells))

@@ -172,10 +172,10 @@ class Changes:
                 _FINISH,
                 *rollback.taking(guard),
                 _sweep(self.folders),
+                *rollback.arming(guard, self.way_back(), self.record(), _folders(written)),
                 f'staged="{" ".join(change.staged for change in written)}"',
                 *(line for change in written for line in _stage(change)),
                 *_run(self.checks),
-                *rollback.arming(guard, self.way_back(), self.record()),
                 *(line for n, act in enumerate(self._actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
                 "step='having the change stay'",
@@ -281,17 +281,17 @@ folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
 sysctl() { echo "$2" >"/proc/sys/$1"; }""".replace("@WARNINGS@", WARNINGS)
-_FINISH = r"""step=start staged= held= begun=0
+_FINISH = r"""step=start staged= held= armed= begun=0
 finish() {
     status=$?
     set +e
     trap '' HUP INT TERM
-    if [ "$begun" -gt 0 ]; then
+    if [ "$status" -ne 0 ] && [ -n "$armed" ]; then
+        why=
+        [ "$begun" -eq 0 ] || why="it stopped at: $step" undone="; what it made is taken back"
         # Unless what waits beside it is at it already.
-        if mv -T "$pending" "$undoing" 2>/dev/null; then
-            undo "it stopped at: $step"
-        fi
-        undone="; what it made is taken back" held=
+        mv -T "$pending" "$undoing" 2>/dev/null && undo "$why"
+        held=
     elif [ -n "$held" ] && [ "$status" -ne 0 ]; then
         # Nothing was made that could be taken back, nor stays.
         @DISMISSED@
@@ -308,8 +308,7 @@ trap finish EXIT
 trap 'exit 129' HUP INT TERM""".replace("@DISMISSED@", rollback.DISMISSED)
 # All is done: nothing is taken back from here on, unless nobody says that it is well.
 _AWAITING = ('put "$hold/deadline" "$(($(uptime) + within))"', "held=")
-_EPILOGUE = """begun=0
-}
+_EPILOGUE = """}
 main </dev/null
 """
 _ENDED = "@@ rehearsed: "

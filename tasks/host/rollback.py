@@ -98,14 +98,15 @@ Wants=network-pre.target
 Conflicts=shutdown.target
 # There from the first run after a boot on: who starts sysinit.target by hand asks for no undoing.
 ConditionPathExists=!{STAMP}
-ConditionPathExists=|{PENDING}
-ConditionPathExists=|{UNDOING}
 
 [Service]
 Type=oneshot
 TimeoutStartSec=5min
 ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
-    exec sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"'
+    [ ! -e {UNDOING}/undo ] || \\
+        sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"; \\
+    rm -rf {STORE}/*.new; rmdir {STORE} 2>/dev/null; \\
+    [ -e {UNDOING} ] || rm -f {_WANTED_BY} {_UNIT_FILE}'
 """
 
 # Where /var comes over the network, a unit that goes before the network would go round in a circle,
@@ -156,7 +157,7 @@ BACK_AGAIN = f"""kill "$watching" 2>/dev/null
 now=$(date -u '+%Y-%m-%d %H:%M:%S')
 left="$troubles$unwritten"
 ran="the run of $(cat "$undoing/holder")${{left:+, of which this was left:$left}}"
-put {REPORT} "$now UTC: undone, because $why: $ran"
+[ -z "$why" ] || put {REPORT} "$now UTC: undone, because $why: $ran"
 if [ "$mode" = boot ]; then
     # Units and what generators make were read as the run had them.
     systemctl daemon-reload
@@ -211,14 +212,19 @@ def _holding(guard: Guard) -> str:
     return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{_FUNCTIONS}"
 
 
-def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
-    """Lines that leave on the host what puts it back, and have it wait there."""
+def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iterable[str]:
+    """Lines that leave on the host what puts it back, and have it wait there.
+
+    Of the `folders` it remembers those that aren't there, to be taken away again.
+    """
     yield "step='keeping what puts the host back'"
     yield 'mkdir -p "$store"; rm -rf "$pending.new"; mkdir -m 0700 "$pending.new"'
     yield from _written("$pending.new/undo", undo)
     yield from _written("$pending.new/record", record)
     yield 'cp "$hold/holder" "$pending.new/holder"; echo "$run" >"$pending.new/run"'
-    yield 'echo "$made" >"$pending.new/made"'
+    yield 'missing() { [ -d "$1" ] || { echo "$1"; missing "${1%/*}"; }; }'
+    missing = "; ".join(f"missing {folder}" for folder in folders) or ":"
+    yield f'{{ {missing}; }} | sort -ru >"$pending.new/made"'
     yield f"{_REMEMBER} 2>/dev/null || true"
     yield 'sync "$pending.new"/* "$pending.new"'
     if guard.within:
@@ -230,7 +236,7 @@ def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
         yield "fi"
     # From here on, what waits may go back: by what has begun, which is nothing.
     yield 'echo 0 >"$hold/begun"'
-    yield 'mv -T "$pending.new" "$pending"; sync "$store"'
+    yield 'mv -T "$pending.new" "$pending"; armed=1; sync "$store"'
     if guard.within:
         yield "step='having the host wait for a word that all is well'"
         yield f"cat >\"$hold/wait\" <<'END'\n{_FUNCTIONS}\n{_WAITING}END"

@@ -72,7 +72,8 @@ def making_again(interface: str, state: HostState) -> Iterable[str]:
     """Commands that make a tunnel what it was, whatever there is of it by now."""
     link = state.links[interface]
     endpoints = f"{_endpoints(link)} {_ttl(link)}"
-    yield f"ip link add {interface} mtu {link.mtu} type sit {endpoints}"
+    # What is there by now, by whomever, is no failure: nor are addresses and routes.
+    yield f"ip link add {interface} mtu {link.mtu} type sit {endpoints} || true"
     # Where its manager has made it, that was by its file.
     yield f"ip tunnel change {interface} mode sit {endpoints}"
     yield f"ip link set dev {interface} mtu {link.mtu}"
@@ -109,7 +110,7 @@ def _address_again(network: str, interface: str, state: HostState) -> str:
     }
     # NetworkManager gives it a metric of its own.
     flag = " noprefixroute" if metrics and _CONNECTED_METRIC not in metrics else ""
-    return f"ip address add {shlex.quote(network)} dev {interface}{flag}"
+    return f"ip address add {shlex.quote(network)} dev {interface}{flag} || true"
 
 
 def _route_again(route: Route, table: str = MAIN) -> str:
@@ -119,7 +120,7 @@ def _route_again(route: Route, table: str = MAIN) -> str:
     words = f"{kind}{shlex.quote(route.destination)} {via}dev {shlex.quote(route.device)}"
     in_table = "" if table == MAIN else f" table {shlex.quote(table)}"
     protocol = shlex.quote(route.protocol)
-    return f"ip -6 route add {words} proto {protocol} metric {route.metric}{in_table}"
+    return f"ip -6 route add {words} proto {protocol} metric {route.metric}{in_table} || true"
 
 
 def _is_to_stay(route: Route) -> bool:
@@ -138,7 +139,7 @@ def _ttl(link: Link) -> str:
 
 def is_made(end: End) -> str:
     """A command that fails where a new tunnel isn't up with its address."""
-    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep ."
+    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep -q ."
 
 
 def wrong_settings(end: End, state: HostState) -> Iterable[Step]:

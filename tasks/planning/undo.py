@@ -52,8 +52,8 @@ def rest(applied: Plan, state: HostState) -> Plan:
 
 
 _CUT_OFF = (
-    "a run was cut off there before it was confirmed, and nobody has taken it back: reboot the "
-    "host, which does"
+    "a run was cut off there before it was confirmed, and nobody has taken it back: `deploy.py` "
+    "does, before anything else"
 )
 _NOTHING = (
     "it remembers no confirmed run: it was never changed, Culvert was taken off it, or its last "

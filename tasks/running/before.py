@@ -75,8 +75,8 @@ def connecting() -> None:
 
     def init(*args: Any, **kwargs: Any) -> None:
         load(*args, **kwargs)
-        if not sys.stdin or not sys.stdin.isatty():
-            state.should_raise_failed_hosts = _never
+        # A question would stop all of this program, and hosts that wait for a word would go back.
+        state.should_raise_failed_hosts = _never
         try:
             broker = declared(state.inventory)
         except DeployError as error:

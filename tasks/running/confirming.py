@@ -23,7 +23,7 @@ from pyinfra.context import ctx_state
 from tasks.host import failures, rollback
 from tasks.host.rollback import Guard
 from tasks.planning import confirming
-from tasks.planning.confirming import Verdict
+from tasks.planning.confirming import Probes, Verdict
 from tasks.running import deadlines, facts
 from tasks.running.survey import Survey, known, on_each, say, survey
 
@@ -31,6 +31,7 @@ from tasks.running.survey import Survey, known, on_each, say, survey
 _OFTEN = 3
 # In which it does what it is told, or is left to itself.
 _SECONDS = 45
+_NONE = Probes((), ())
 _ENDS = "the run ended before it was confirmed"
 _judged: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
 _lock = RLock()
@@ -122,7 +123,8 @@ def became(found: Survey, name: str) -> str:
 
 def seen(found: Survey, name: str) -> str:
     """The sentence about a host that was."""
-    return confirming.confirmed(found.worked.get(name, ()), found.probes[name][1])
+    _, probes = found.probes.get(name, (_NONE, _NONE))
+    return confirming.confirmed(found.worked.get(name, ()), probes)
 
 
 def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
@@ -145,9 +147,9 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
     except ConnectError as error:
         _recall(found, host, f"no new SSH connection to it: {error}")
         return
-    script = confirming.script(
-        guard, found.plans[name].changes, found.probes[name][1], found.worked.get(name, ())
-    )
+    _, probes = found.probes.get(name, (_NONE, _NONE))
+    worked = found.worked.get(name, ())
+    script = confirming.script(guard, found.plans[name].changes, probes, worked)
     try:
         verdict = confirming.verdict(facts.run(host, script))
     except PyinfraError as error:

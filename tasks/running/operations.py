@@ -29,6 +29,9 @@ def converge() -> Commands:
         try:
             survey().states[host.name] = facts.read(host, node)
             found = survey().plans[host.name] = survey().aim.plan(node, survey().states[host.name])
+            # What worked before that run isn't known.
+            survey().probes.pop(host.name, None)
+            survey().worked.pop(host.name, None)
         except ObstacleError as error:
             yield _failure(error.sentences)
         except (UnreadableStateError, PyinfraError) as error:

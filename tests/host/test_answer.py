@@ -49,6 +49,7 @@ alice@laptop, since 2026-01-01 10:00:00 UTC, is at work on this host, and that e
 2026-01-01 09:00:00 UTC: undone, because nobody confirmed it in time: the run of alice@laptop
 
 @@ culvert record
+by alice@laptop from 192.0.2.9, since 2026-11-27 12:03:04 UTC
 {{"host": "fra1.example.net"}}
 
 @@ culvert unreadable
@@ -227,6 +228,7 @@ def test_everything_is_read(answer: str) -> None:
     assert not found.is_cut_off
     assert found.report.endswith("nobody confirmed it in time: the run of alice@laptop")
     assert found.record == '{"host": "fra1.example.net"}'
+    assert found.recorded_by.startswith("alice@laptop from")
     assert found.unreadable == ("/etc/netplan/60-culvert-sit-old.yaml",)
     assert found.files == {"/etc/sysctl.d/60-culvert.conf": File("a=1\n", 0o600)}
     assert found.links == {

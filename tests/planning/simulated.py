@@ -653,7 +653,11 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     (r"(?P<one>ip link delete \S+) 2>/dev/null \|\| (?P<other>\[ ! -e \S+ \])", Shell._either),
     (r"\[ ! -e /sys/class/net/(?P<name>\S+) \]", Shell._is_no_link),
     (r'\[ -e "(?P<folder>\S+)" \] \|\| \{ (?P<otherwise>.*); \}', Shell._is_no_scratch),
-    (rf"ip -6 -oneline address show dev {_NAME} up to (?P<network>\S+) \| grep \.", Shell._is_made),
+    (
+        rf"ip -6 -oneline address show dev {_NAME} up to (?P<network>\S+) \| grep -q \.",
+        Shell._is_made,
+    ),
+    (r"(?P<command>.*) \|\| true", Shell._passed_over),
     (rf"ip link add {_NAME} mtu (?P<mtu>\d+) type sit {_ENDS}", Shell._add_link),
     (rf"ip tunnel change {_NAME} mode sit {_ENDS}", Shell._change_tunnel),
     (rf"ip link delete {_NAME}", Shell._delete_link),
@@ -710,6 +714,5 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     (rf"systemctl --quiet enable {_NAME}", Shell._enable),
     (rf"systemctl --quiet disable {_NAME}", Shell._disable),
     (r"systemctl reset-failed \S+ 2>/dev/null", Shell._nothing),
-    (r"(?P<command>.*) \|\| true", Shell._passed_over),
 )
 _MEANINGS = [(re.compile(pattern, re.DOTALL), meaning) for pattern, meaning in _TABLE]

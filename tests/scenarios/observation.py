@@ -34,6 +34,7 @@ echo @@; ip -json -details -6 address show
 echo @@; ip -json -details -6 route show
 echo @@; ip -json -details -4 route show
 echo @@; ip -json -6 neighbour show proxy
+echo @@; [ ! -e /sys/module/nf_tables ] || nft list tables
 """
 
 
@@ -50,6 +51,7 @@ class Observation:
     addresses: frozenset[str]
     routes: frozenset[str]
     proxies: frozenset[str]
+    tables: frozenset[str]
     kernel: frozenset[str]
 
 
@@ -72,7 +74,7 @@ def _things(observation: Observation) -> set[str]:
 
 
 def observe(machine: LabMachine) -> Observation:
-    files, sysctls, *kernel = machine.run(_SCRIPT).stdout.split("@@\n")
+    files, sysctls, *kernel, tables = machine.run(_SCRIPT).stdout.split("@@\n")
     links, addresses, routes6, routes4, proxies = (json.loads(text or "[]") for text in kernel)
     return Observation(
         files=frozenset(files.splitlines()),
@@ -90,6 +92,7 @@ def observe(machine: LabMachine) -> Observation:
             for route in routes6 + routes4
             for via in [f" via {route['gateway']}" if "gateway" in route else ""]
         ),
+        tables=frozenset(tables.splitlines()),
         proxies=frozenset(f"{entry['dst']} dev {entry['dev']}" for entry in proxies),
         kernel=frozenset(
             json.dumps(_lasting(entry)) for entry in [*links, *addresses, *routes6, *routes4]

@@ -68,12 +68,19 @@ ALLOWING = "nft delete table inet stranger"
             "it has no IPv6 default route",
             id="its default route",
         ),
-        pytest.param("ip address flush dev eth0", ":", "198.51.100", id="its external addresses"),
+        pytest.param(
+            "ip address flush dev eth0",
+            ":",
+            "198.51.100",
+            id="its external addresses",
+            marks=pytest.mark.campaign,
+        ),
         pytest.param(
             DROPPING.format("ct state new"),
             ALLOWING,
             "no new SSH connection to it|it had gone back by itself",
             id="its SSH",
+            marks=pytest.mark.campaign,
         ),
     ],
 )
@@ -104,6 +111,7 @@ def test_what_a_server_loses_by_the_change_undoes_it(
     assert " UTC: undone" not in runs.run(tmp_path, inventory(lab), "tasks.drift.drift").output
 
 
+@pytest.mark.campaign
 def test_a_host_that_nobody_reaches_any_more_goes_back_by_itself(lab: Lab, tmp_path: Path) -> None:
     server = lab.machine(IFUPDOWN.server)
     hook(lab, IFUPDOWN.server, DROPPING.format(""), ALLOWING)

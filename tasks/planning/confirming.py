@@ -103,6 +103,10 @@ def expected(worked: Collection[str], probes: Probes) -> list[str]:
     )
 
 
+def without_tunnels(worked: Collection[str]) -> frozenset[str]:
+    return frozenset(each for each in worked if not each.startswith("tunnel "))
+
+
 def confirmed(worked: Collection[str], probes: Probes) -> str:
     """The sentence about a host where all of that was seen again."""
     seen = expected(worked, probes)

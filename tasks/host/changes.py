@@ -290,7 +290,13 @@ finish() {
         why=
         [ "$begun" -eq 0 ] || why="it stopped at: $step" undone="; what it made is taken back"
         # Unless what waits beside it is at it already.
-        mv -T "$pending" "$undoing" 2>/dev/null && undo "$why"
+        if mv -T "$pending" "$undoing" 2>/dev/null; then
+            undo "$why"
+        elif [ ! -d "$undoing" ]; then
+            # It stays already, and something is left of what it was kept by.
+            undone="; what it made stays"
+            release
+        fi
         held=
     elif [ -n "$held" ] && [ "$status" -ne 0 ]; then
         # Nothing was made that could be taken back, nor stays.

@@ -5,6 +5,7 @@ the other isn't, it is down by design. Until then they are told that the run is 
 """
 
 import getpass
+import os
 import socket
 import time
 from collections.abc import Iterable
@@ -42,12 +43,20 @@ def guard(host: Host) -> Guard:
     found = survey()
     limits = found.broker.nodes[host.name].limits
     return Guard(
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=f"{_user()}@{socket.gethostname()}",
         within=limits.confirm,
         limit=limits.command,
         run=str(uuid4()),
         stamp=found.states[host.name].stamp,
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # As in a container, where nobody has that number.
+        return str(os.getuid())
 
 
 def wait(host: Host) -> None:

@@ -11,6 +11,7 @@ from pyinfra.context import host, state
 
 from tasks.host import rollback
 from tasks.host.state import UnreadableStateError
+from tasks.planning import confirming as judging
 from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
 from tasks.running import confirming, facts, proofs
@@ -29,6 +30,9 @@ def converge() -> Commands:
         try:
             survey().states[host.name] = facts.read(host, node)
             found = survey().plans[host.name] = survey().aim.plan(node, survey().states[host.name])
+            # Tunnels that answered were that run's; the routes out of the host are its own.
+            worked = survey().worked.get(host.name, frozenset())
+            survey().worked[host.name] = judging.without_tunnels(worked)
         except ObstacleError as error:
             yield _failure(error.sentences)
         except (UnreadableStateError, PyinfraError) as error:

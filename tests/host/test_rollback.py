@@ -441,3 +441,11 @@ def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
     )
     assert rollback.BOOT_UNIT not in done.stderr, done.stderr
+
+
+def test_what_stays_is_not_told_to_be_taken_back(box: Box) -> None:
+    script = changes(box).script(replace(GUARD, within=0)).replace("-delete\n", "-delete; false\n")
+    done = box.run(script)
+    assert done.stderr.endswith("; what it made stays\n")
+    assert files(box) == NEW
+    assert not box.hold.exists()

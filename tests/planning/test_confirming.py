@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,25 @@ def test_a_host_where_all_still_works_is_confirmed(probed: Probed) -> None:
     assert judged(probed, IPV4, ANSWERS) == Verdict("confirmed")
     assert (probed.folder / "store/confirmed").exists()
     assert not (probed.folder / "store/pending").exists()
+
+
+def test_of_what_answers_now_and_then_each_has_to_once(probed: Probed) -> None:
+    waiting(probed)
+    probed.has(ipv4=["default via 192.0.2.1 dev eth0"])
+    # The router answers at first, and the tunnel's other end when that doesn't any more.
+    flapping = f"""#!/bin/sh
+for address; do :; done
+cd {probed.folder}
+case $address in
+192.0.2.1) [ ! -e tried ] || exit 1; sleep 1; : >tried ;;
+2001:db8:1::2) [ -e tried ] || exit 1 ;;
+*) exit 1 ;;
+esac
+"""
+    (probed.folder / "ping").write_text(flapping)
+    guard = replace(GUARD, within=30)
+    script = confirming.script(guard, Changes("web1"), PROBES, (ANSWERS, "tunnel sit-ipv6 answers"))
+    assert confirming.verdict(probed.run(script)) == Verdict("confirmed")
 
 
 def test_a_host_that_has_lost_something_goes_back_and_says_what(probed: Probed) -> None:

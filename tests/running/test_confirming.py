@@ -240,7 +240,7 @@ def test_what_became_of_a_run_that_was_undone_is_said_first(
 
 def test_what_was_cut_off_is_taken_back_first_and_then_all_is_as_ever(run: Start) -> None:
     # As it was left, it is as declared.
-    cut = {"is_deployed": True, "was_cut_off": True, "works": [ROUTE]}
+    cut = {"is_deployed": True, "was_cut_off": True, "works": [ROUTE, "tunnel sit-ipv6 answers"]}
     done = run(client=cut)
     assert done.status == 0, done.output
     asked = ["read", "rehearse", "clear", "read", "change", "read", "confirm", "verify"]

@@ -4,7 +4,7 @@ import os
 import pty
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +138,15 @@ def test_where_no_host_can_be_reached_each_is_told(tmp_path: Path) -> None:
     assert [row[:2] for row in done.table] == [[name, "unreachable"] for name in hosts]
 
 
+@pytest.fixture
+def hears_its_terminal() -> Iterator[None]:
+    """Whoever starts the tests with nohup has all that they start hear nothing of its end."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hears_its_terminal")
 @pytest.mark.parametrize(
     ("number", "why", "parallel"),
     [

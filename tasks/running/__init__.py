@@ -7,7 +7,8 @@ connection  what paramiko leaves undone
 deadlines   no host keeps a run waiting for ever
 facts       the state of a host, in one command
 survey      every host of a run, read and planned once
+confirming  hosts that were changed and wait for a word that all is well
 proofs      what shows that packets flow, on all hosts at once
 report      the table at the end of a run
-operations  converge, barrier, verify
+operations  converge, barrier, confirm, verify
 """

@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks import parts
 from tasks.declared import declaration
-from tasks.host import answer
+from tasks.host import answer, rollback
 from tasks.host.state import HostState
 from tasks.parts import managers
 from tasks.planning import plan
@@ -113,12 +113,36 @@ _VOLATILE |= {"hello_timer", "tcn_timer", "topology_change_timer", "gc_timer"}
 _VOLATILE |= {"message_age_timer", "forward_delay_timer", "hold_timer"}
 
 
+def without_journal(found: Observation) -> Observation:
+    """All but what a host remembers of runs, and what says how it was made.
+
+    The numbers of interfaces grow, and no address was tried by DAD that is on a tunnel.
+    """
+    journal = re.compile(rf" {rollback.STORE}/(.*/|pending|undoing|confirmed|gone|report)")
+    left = {each for each in found.files if not journal.search(each)}
+    if not any(f"{rollback.STORE}/" in each for each in left):
+        left = {each for each in left if not each.endswith(rollback.STORE)}
+    kernel = {json.dumps(_unnumbered(json.loads(each))) for each in found.kernel}
+    return replace(found, files=frozenset(left), kernel=frozenset(kernel))
+
+
+def _unnumbered(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        return {k: _unnumbered(v) for k, v in entry.items() if k not in {"ifindex", "nodad"}}
+    return [_unnumbered(each) for each in entry] if isinstance(entry, list) else entry
+
+
 def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
     """Several machines at once, by name; all hosts where none is named."""
     names = tuple(names) or lab.topology.names
     with ThreadPoolExecutor() as pool:
         found = pool.map(lambda name: observe(lab.machine(name)), names)
         return dict(zip(names, found, strict=True))
+
+
+def carried(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
+    """The same without what hosts remember of runs."""
+    return {name: without_journal(found) for name, found in observe_all(lab, names).items()}
 
 
 def read_state(lab: Lab, hosts: Hosts, name: str) -> HostState:

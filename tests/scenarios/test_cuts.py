@@ -11,9 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +22,7 @@ from tests.lab.topologies import BROKER
 from tests.scenarios.cases import PAIRINGS, connected, tunnels
 from tests.scenarios.conftest import Labs
 from tests.scenarios.cutting import STANDS_STILL
-from tests.scenarios.observation import Observation, differences, observe_all
+from tests.scenarios.observation import Observation, carried, differences
 
 FAULTS = ("controller killed", "network cut", "machine reset")
 # What is done to a host in the middle of a run, and what ends that; the controller is killed, too.
@@ -50,25 +48,6 @@ HOSTS = {
     "server": (IFUPDOWN.server, NETPLAN.server),
     "client": (IFUPDOWN.client, NETPLAN.client),
 }
-
-
-def without_journal(found: Observation) -> Observation:
-    """All but what a host remembers of runs, and what says how it was made.
-
-    The numbers of interfaces grow, and no address was tried by DAD that is on a tunnel.
-    """
-    journal = re.compile(rf" {rollback.STORE}/(.*/|pending|undoing|confirmed|gone|report)")
-    left = {each for each in found.files if not journal.search(each)}
-    if not any(f"{rollback.STORE}/" in each for each in left):
-        left = {each for each in left if not each.endswith(rollback.STORE)}
-    kernel = {json.dumps(_lasting(json.loads(each))) for each in found.kernel}
-    return replace(found, files=frozenset(left), kernel=frozenset(kernel))
-
-
-def _lasting(entry: Any) -> Any:
-    if isinstance(entry, dict):
-        return {k: _lasting(v) for k, v in entry.items() if k not in {"ifindex", "nodad"}}
-    return [_lasting(each) for each in entry] if isinstance(entry, list) else entry
 
 
 class Cutter:
@@ -101,17 +80,13 @@ class Cutter:
         for state in ("bare", "deployed"):
             self.lab.restore(f"{state}-{role}")
             self.cut_power(HOSTS[role])
-            self.known[state, role, True] = self.observed(role)
+            self.known[state, role, True] = carried(self.lab, HOSTS[role])
         self.lab.restore(f"bare-{role}")
 
     def _save(self, state: str, role: str) -> None:
         self.lab.save(f"{state}-{role}")
         self.is_saved.add(f"{state}-{role}")
-        self.known[state, role, False] = self.observed(role)
-
-    def observed(self, role: str) -> dict[str, Observation]:
-        found = observe_all(self.lab, HOSTS[role])
-        return {name: without_journal(each) for name, each in found.items()}
+        self.known[state, role, False] = carried(self.lab, HOSTS[role])
 
     def machines(self, names: Iterable[str]) -> list[LabMachine]:
         return [self.lab.machine(name) for name in names]
@@ -193,7 +168,7 @@ class Cutter:
 
     def assert_is(self, states: tuple[str, ...], role: str) -> None:
         """Each host is as in one of these states, as it is made or as it is booted."""
-        for name, found in self.observed(role).items():
+        for name, found in carried(self.lab, HOSTS[role]).items():
             known = (
                 self.known[state, role, booted] for state in states for booted in (False, True)
             )

@@ -10,7 +10,7 @@ from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import PAIRINGS, Case, inventory
 from tests.scenarios.conftest import Deploy
-from tests.scenarios.observation import assert_traffic, differences, observe, observe_all
+from tests.scenarios.observation import assert_traffic, carried, differences, observe
 
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
 
@@ -79,7 +79,7 @@ def test_a_client_in_trouble_fails_alone_and_stays_as_it_was(
     for case, (command, *_) in troubles.items():
         lab.machine(case.client).run(command)
     clients = [case.client for case in troubles]
-    before = observe_all(lab, clients)
+    before = carried(lab, clients)
 
     done = runs.run(tmp_path, inventory("straight"), "deploy.py", "-y")
 
@@ -87,7 +87,7 @@ def test_a_client_in_trouble_fails_alone_and_stays_as_it_was(
     for _, *sentences in troubles.values():
         for sentence in sentences:
             assert sentence in done.stderr
-    assert differences(observe_all(lab, clients), before) == []
+    assert differences(carried(lab, clients), before) == []
     for case in PAIRINGS["straight"]:
         if case in troubles:
             # Its server's end is whole, and waits.

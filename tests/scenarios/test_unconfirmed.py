@@ -11,8 +11,11 @@ from tests import runs
 from tests.lab.access import user_key
 from tests.lab.lab import Lab
 from tests.scenarios.cases import PAIRINGS, connected, tunnels
-from tests.scenarios.observation import assert_traffic, differences, observe, observe_all
-from tests.scenarios.test_cuts import without_journal
+from tests.scenarios.observation import (
+    assert_traffic,
+    carried,
+    differences,
+)
 
 pytestmark = pytest.mark.lab
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
@@ -89,13 +92,13 @@ def test_what_a_server_loses_by_the_change_undoes_it(
 ) -> None:
     for name in SERVERS:
         hook(lab, name, added, removed)
-    before = {name: without_journal(each) for name, each in observe_all(lab, SERVERS).items()}
+    before = carried(lab, SERVERS)
     done = runs.run(tmp_path, inventory(lab), "deploy.py", "-y", *LIMITS)
     assert done.status == 1
     assert [row[:2] for row in done.table] == [[name, "undone"] for name in SERVERS]
     for _, _, why in done.table:
         assert re.match(lost, why), done.output
-    after = {name: without_journal(each) for name, each in observe_all(lab, SERVERS).items()}
+    after = carried(lab, SERVERS)
     assert differences(after, before) == []
     # The next one says so first, also where it only looks.
     looked = runs.run(tmp_path, inventory(lab), "deploy.py", "--dry", *LIMITS)
@@ -115,7 +118,7 @@ def test_what_a_server_loses_by_the_change_undoes_it(
 def test_a_host_that_nobody_reaches_any_more_goes_back_by_itself(lab: Lab, tmp_path: Path) -> None:
     server = lab.machine(IFUPDOWN.server)
     hook(lab, IFUPDOWN.server, DROPPING.format(""), ALLOWING)
-    before = without_journal(observe(server))
+    before = carried(lab, [IFUPDOWN.server])
     hosts = [(n, {**d, "ssh_connect_timeout": 5}) for n, d in inventory(lab)]
     done = runs.run(tmp_path, hosts, "deploy.py", "-y", "--limit", IFUPDOWN.server)
     assert done.status == 1
@@ -123,7 +126,7 @@ def test_a_host_that_nobody_reaches_any_more_goes_back_by_itself(lab: Lab, tmp_p
     assert done.table[0][1] in {"not confirmed yet", "undone"}, done.output
     server.close()
     server.wait_for(f"[ ! -e {rollback.HOLD} ]", 60)
-    assert differences({"it": without_journal(observe(server))}, {"it": before}) == []
+    assert differences(carried(lab, [IFUPDOWN.server]), before) == []
     assert "because " in server.run(f"cat {rollback.REPORT}").stdout
 
 
@@ -153,7 +156,7 @@ def test_a_client_that_is_managed_over_the_tunnel_that_changes_keeps_it(
     client |= over
     del client["ssh_port"]
     names = (case.server, case.client)
-    before = {name: without_journal(each) for name, each in observe_all(lab, names).items()}
+    before = carried(lab, names)
     done = runs.run(tmp_path, hosts, "deploy.py", "-y")
     assert done.status == 1
     words = {row[0]: row[1] for row in done.table}
@@ -161,7 +164,7 @@ def test_a_client_that_is_managed_over_the_tunnel_that_changes_keeps_it(
     assert f"tunnel {case.server_interface} answers" in done.output
     for name in names:
         lab.machine(name).wait_for(f"[ ! -e {rollback.HOLD} ]", 90)
-    after = {name: without_journal(each) for name, each in observe_all(lab, names).items()}
+    after = carried(lab, names)
     assert differences(after, before) == []
     assert_traffic(lab, case)
     # And it is reached over it, as before.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.host import rollback
 from tests import runs
 from tests.lab.lab import Lab
 from tests.scenarios.cases import PAIRINGS, Case, inventory
@@ -138,8 +139,8 @@ def test_an_unreachable_server_leaves_its_client_as_it_was(lab: Lab, tmp_path: P
 def test_a_server_that_is_lost_on_the_way_fails_alone(lab: Lab, tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         run = pool.submit(runs.run, tmp_path, inventory("straight"), "deploy.py", "-y")
-        # The server is done then, but for its proof.
-        lab.machine(IFUPDOWN.client).wait_for("ip link show sit-ipv6", 300)
+        # The server is confirmed before its client is, and done then but for its proof.
+        lab.machine(IFUPDOWN.client).wait_for(f"[ -e {rollback.CONFIRMED} ]", 300)
         lab.machine(IFUPDOWN.server).run("pkill -KILL -f 'sshd: root@notty'", check=False)
     done = run.result()
     assert done.status == 1

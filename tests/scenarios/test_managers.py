@@ -279,6 +279,8 @@ class Scenario:
     after: "Scenario | None" = None
     is_quick: bool = False
     flows: bool = True
+    # Whether all topologies but one have it in the campaign.
+    is_sampled: bool = False
 
     def play(self, stage: Stage) -> None:
         """Have it happen, and look at all hosts."""
@@ -301,7 +303,7 @@ SCENARIOS = (
     RESTARTED,
     Scenario("router verifies", verified, is_verified, after=RESTARTED, flows=False),
     Scenario("ends move", moved, is_proven),
-    Scenario("undone", undone, is_as_before, flows=False),
+    Scenario("undone", undone, is_as_before, flows=False, is_sampled=True),
     Scenario("removed", removed, is_as_before, is_quick=True, flows=False),
 )
 
@@ -339,13 +341,19 @@ def stages(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     return stage
 
 
+def _marks(topology: Topology, scenario: Scenario) -> list[pytest.MarkDecorator]:
+    if topology is BROKER:
+        return [pytest.mark.quick] if scenario.is_quick else []
+    return [pytest.mark.campaign] if scenario.is_sampled else []
+
+
 @pytest.mark.parametrize(
     ("topology", "scenario", "host"),
     [
         pytest.param(
             *(topology, scenario, host),
             id=f"{host}-{scenario.title.replace(' ', '-')}",
-            marks=[pytest.mark.quick] if topology is BROKER and scenario.is_quick else [],
+            marks=_marks(topology, scenario),
         )
         for topology in MANAGED.values()
         for scenario in SCENARIOS

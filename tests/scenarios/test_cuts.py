@@ -255,6 +255,7 @@ def test_a_host_in_trouble_is_made_what_it_is_to_be_by_the_next_run(
 
 
 @pytest.mark.lab
+@pytest.mark.campaign
 def test_of_two_runs_at_once_the_second_is_told_who_is_at_work(cutter: Cutter) -> None:
     cutter.begin("server")
     first = cutter.start(DEPLOY, "server", "change", 0.5)
@@ -271,6 +272,7 @@ def test_of_two_runs_at_once_the_second_is_told_who_is_at_work(cutter: Cutter) -
 
 
 @pytest.mark.lab
+@pytest.mark.campaign
 def test_a_run_that_was_overtaken_changes_nothing(cutter: Cutter) -> None:
     cutter.begin("server")
     # It has read its hosts, and made its plan.

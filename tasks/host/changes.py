@@ -95,6 +95,14 @@ class Step:
         return Step(tuple(dict.fromkeys(shown)), self.undo, self.commands, outlasts=self.outlasts)
 
 
+def once_back(*commands: str) -> Step:
+    """Nothing on the way; on the way back, what is done once the old files are there.
+
+    As a removal: those are taken back after the files are.
+    """
+    return Step((), (":",), commands)
+
+
 RUN = " run: "
 """How the line begins of a step that says no more than its command."""
 _SIGNS = {"+": "-", "-": "+"}

@@ -7,7 +7,7 @@ its files anew, which takes the uplink's address away for a moment.
 from collections.abc import Collection, Iterable, Mapping
 
 from tasks.declared.model import Lan, Node
-from tasks.host.changes import RUN, Step
+from tasks.host.changes import RUN, Step, once_back
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
 from tasks.parts.part import Site
@@ -112,8 +112,8 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         if _is_active(service, state) and _files(lan.interface) & {*changed}:
             yield _stop(service, state)
     if any(path.startswith(f"{_UNITS}/{_PREFIX}") for path in changed):
-        # Nothing, and taken back once the files are, before all of the above.
-        yield Step((), (":",), undo=("systemctl daemon-reload",))
+        # Before all of the above is taken back.
+        yield once_back("systemctl daemon-reload")
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from netaddr import IPAddress, IPNetwork, cidr_merge
 
 from tasks.declared.model import GROUPS, End, Node
-from tasks.host.changes import Step
+from tasks.host.changes import Step, once_back
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
 from tasks.parts.part import Site
@@ -131,8 +131,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     is_active = _is_active(state)
     if site.node.is_declared:
         if is_active and (undo := _as_it_ran(state, changed)):
-            # Nothing, and taken back once the files are.
-            yield Step((), (":",), undo)
+            yield once_back(*undo)
     elif _UNIT_FILE in state.files:
         unit = state.units.get(SERVICE)
         enable = (f"systemctl --quiet enable {SERVICE}",) if unit and unit.is_enabled else ()
@@ -141,7 +140,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         start = (f"systemctl start {SERVICE}", *_running_again(state)) if is_active else ()
         yield Step((f"-table {TABLE}",), (f"systemctl stop {SERVICE}", forget), start)
     if _UNIT_FILE in changed:
-        yield Step((), (":",), ("systemctl daemon-reload",))
+        yield once_back("systemctl daemon-reload")
 
 
 def _as_it_ran(state: HostState, changed: Collection[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from netaddr import IPAddress
 
 from tasks.declared.model import End
-from tasks.host.changes import Step
+from tasks.host.changes import Step, once_back
 from tasks.host.state import File, HostState, Link
 from tasks.parts import managers, sit
 from tasks.parts.managers.manager import Manager
@@ -67,8 +67,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
             )
     for path in state.files:
         if undo := tuple(_read_again(path, site, state, changed, leaving)):
-            # Nothing, and taken back once the files are.
-            yield Step((), (":",), undo)
+            yield once_back(*undo)
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:

@@ -23,6 +23,12 @@ class ObstacleError(Exception):
         super().__init__("\n".join(self.sentences))
 
 
+def stop(sentences: Iterable[str]) -> None:
+    """Raise ObstacleError where there is any."""
+    if found := tuple(sentences):
+        raise ObstacleError(found)
+
+
 def of_user(state: HostState) -> Iterable[str]:
     """Whether the SSH user may change anything."""
     if state.uid != 0:

@@ -3,7 +3,7 @@
 The plan is the one source of both the diff that a dry run prints and the script that a run applies.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tasks.declared.model import Node
@@ -39,11 +39,11 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
     is `only_to_prove` what is there.
     """
     lost: tuple[str, ...] = ()
-    _stop(obstacles.of_names(state))
+    obstacles.stop(obstacles.of_names(state))
     if node.is_declared:
-        _stop(obstacles.of_user(state))
-        _stop(obstacles.of_programs(state))
-        _stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
+        obstacles.stop(obstacles.of_user(state))
+        obstacles.stop(obstacles.of_programs(state))
+        obstacles.stop([*obstacles.of_kernel(state), *obstacles.of_module(node, state)])
         hand_made = [*by_hand.obstacles(node, state)]
         found = [*hand_made, *obstacles.of_node(node, state)]
         try:
@@ -53,18 +53,18 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
             raise ObstacleError(found or error.sentences) from error
         found += taken.obstacles(site, state, entries_are_told=bool(hand_made))
         found += policy.obstacles(site, state)
-        _stop(found)
+        obstacles.stop(found)
         lost = tuple(sentence for part in PARTS for sentence in part.lost_at_boot(site, state))
         found = [sentence for part in PARTS for sentence in part.obstacles(site, state)]
         if not only_to_prove:
             found += [*openings.refusals(site, state), *lost]
-        _stop(found)
+        obstacles.stop(found)
     else:
         if state.files or state.unreadable:
-            _stop(obstacles.of_user(state))
+            obstacles.stop(obstacles.of_user(state))
         site, grounds = Site(node), "it is to carry nothing"
     changes = _changes(site, state)
-    _stop(obstacles.of_room(changes, state))
+    obstacles.stop(obstacles.of_room(changes, state))
     return Plan(
         site,
         grounds,
@@ -74,11 +74,6 @@ def plan(node: Node, state: HostState, *, only_to_prove: bool = False) -> Plan:
         lost_at_boot=lost,
         dropped=tuple(openings.dropped(site, state)),
     )
-
-
-def _stop(sentences: Iterable[str]) -> None:
-    if found := tuple(sentences):
-        raise ObstacleError(found)
 
 
 def _changes(site: Site, state: HostState) -> Changes:

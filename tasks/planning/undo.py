@@ -21,8 +21,8 @@ def plan(node: Node, state: HostState) -> Plan:
     Raises ObstacleError where it remembers none, or something else has changed since what that
     touched.
     """
-    _stop(obstacles.of_names(state))
-    _stop(obstacles.of_user(state))
+    obstacles.stop(obstacles.of_names(state))
+    obstacles.stop(obstacles.of_user(state))
     if state.is_cut_off:
         raise ObstacleError([_CUT_OFF])
     if not state.record:
@@ -34,7 +34,7 @@ def plan(node: Node, state: HostState) -> Plan:
     if found := [*_differing(done, state).sentences]:
         raise ObstacleError([*found, _WAY_OUT])
     changes = replace(done.reversed(), host=node.host, folders=FOLDERS, own_folders=OWN_FOLDERS)
-    _stop(obstacles.of_room(changes, state))
+    obstacles.stop(obstacles.of_room(changes, state))
     return Plan(Site(node), _grounds(state.recorded_by), changes, _tunnels(changes, state))
 
 
@@ -67,11 +67,6 @@ _WAY_OUT = (
     "taking that run back would take this along: have it as that run left it, or declare what the "
     "host is to be, and run deploy.py"
 )
-
-
-def _stop(sentences: Iterable[str]) -> None:
-    if found := tuple(sentences):
-        raise ObstacleError(found)
 
 
 def _grounds(recorded_by: str) -> str:

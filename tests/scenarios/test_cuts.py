@@ -107,6 +107,10 @@ class Cutter:
             machine.wait_for(f"[ -e {STANDS_STILL} ]", 120)
         return process
 
+    def go_on(self, role: str) -> None:
+        for machine in self.machines(HOSTS[role]):
+            machine.run(f"rm {STANDS_STILL}")
+
     def cut(self, task: str, role: str, script: str, share: float, fault: str) -> list[str]:
         """Cut a run of a task on the hosts of a role; where that was."""
         process = self.start(task, role, script, share)
@@ -121,8 +125,7 @@ class Cutter:
         match fault:
             case "controller killed":
                 process.kill()
-                for machine in machines:
-                    machine.run(f"rm {STANDS_STILL}")
+                self.go_on(role)
             case "network cut":
                 for machine in machines:
                     machine.run(f"(sleep 3; rm {STANDS_STILL}) >/dev/null 2>&1 &")
@@ -264,8 +267,7 @@ def test_of_two_runs_at_once_the_second_is_told_who_is_at_work(cutter: Cutter) -
     for _, word, why in second.table:
         assert word == "refused", second.output
         assert re.match(r"\w+@\S+ from \S+, since 20\S+ \S+ UTC, is at work on this host", why)
-    for machine in cutter.machines(HOSTS["server"]):
-        machine.run(f"rm {STANDS_STILL}")
+    cutter.go_on("server")
     done = runs.end(first)
     assert done.status == 0, done.output
     cutter.assert_is(("deployed",), "server")
@@ -279,8 +281,7 @@ def test_a_run_that_was_overtaken_changes_nothing(cutter: Cutter) -> None:
     overtaken = cutter.start(DEPLOY, "server", "change", 0.0)
     done = cutter.run(DEPLOY, "server")
     assert done.status == 0, done.output
-    for machine in cutter.machines(HOSTS["server"]):
-        machine.run(f"rm {STANDS_STILL}")
+    cutter.go_on("server")
     ended = runs.end(overtaken)
     assert ended.status == 1
     overtook = "another run has changed this host since this one looked at it: run again"

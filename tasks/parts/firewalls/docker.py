@@ -5,7 +5,7 @@ Source: Docker's manual, "Packet filtering and firewalls"; as of Docker 27, also
 
 from collections.abc import Collection, Iterable
 
-from tasks.host.changes import Step
+from tasks.host.changes import Step, once_back
 from tasks.host.render import render
 from tasks.host.ruleset import Chain, Drop, Rule
 from tasks.host.state import FOLDER, OWNED, File, HostState
@@ -70,7 +70,7 @@ class Docker(Firewall):
         """Nothing, and once the old files are back, they are read again."""
         del drops, state
         if _DROP_IN in changed:
-            yield Step((), (":",), undo=("systemctl daemon-reload",))
+            yield once_back("systemctl daemon-reload")
 
     def starting(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]

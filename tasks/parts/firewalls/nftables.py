@@ -13,7 +13,7 @@ from typing import Any
 from netaddr import IPNetwork, cidr_merge
 
 from tasks.host import nft_listing
-from tasks.host.changes import Step
+from tasks.host.changes import Step, once_back
 from tasks.host.render import render
 from tasks.host.ruleset import MARK, NFT, OWN_TABLE, PROTOCOL_41, Chain, Drop, Rule
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question
@@ -104,7 +104,7 @@ done""",
         """Nothing, and once the old files are back, they are read again."""
         del drops, state
         if _DROP_IN in changed:
-            yield Step((), (":",), undo=("systemctl daemon-reload",))
+            yield once_back("systemctl daemon-reload")
 
     def starting(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]

@@ -306,20 +306,23 @@ _GOING_BACK = 30
 """Seconds in which a host goes back, or is left at it."""
 
 
+def program(*lines: str) -> str:
+    """A script of which nothing is run unless all of it has arrived, and which reads no input."""
+    return "\n".join(["main() {", *lines, "}", "main </dev/null", ""])
+
+
 def extending(guard: Guard) -> str:
     """A script that has a host wait as long again."""
-    return f"main() {{\n{opening(guard)}\n}}\nmain </dev/null\n"
+    return program(opening(guard))
 
 
 def clearing(guard: Guard) -> str:
     """A script that takes back what was cut off on a host, where nobody is at it."""
-    return f"""main() {{
-{_holding(guard)}
-seize || return 0
-if is_cut_off; then take_back; else release; fi
-}}
-main </dev/null
-"""
+    return program(
+        _holding(guard),
+        "seize || return 0",
+        "if is_cut_off; then take_back; else release; fi",
+    )
 
 
 def recalling(guard: Guard, why: str) -> str:
@@ -327,5 +330,4 @@ def recalling(guard: Guard, why: str) -> str:
 
     It prints `undone`, `undoing` if that lasts, or `kept` where the run was confirmed before.
     """
-    lines = ["main() {", opening(guard), f"go_back {shlex.quote(why)}", "went_back", "}"]
-    return "\n".join([*lines, "main </dev/null", ""])
+    return program(opening(guard), f"go_back {shlex.quote(why)}", "went_back")

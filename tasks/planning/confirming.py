@@ -80,7 +80,7 @@ def _probes(node: Node, tunnels: Mapping[str, str], own: Collection[str]) -> Pro
 
 def looking(probes: Probes) -> str:
     """A script that prints what works; `works` reads it."""
-    return f"main() {{\nexport LC_ALL=C\n{probes.lines}\nprobe\n}}\nmain </dev/null\n"
+    return rollback.program("export LC_ALL=C", probes.lines, "probe")
 
 
 def works(output: str) -> frozenset[str]:
@@ -124,21 +124,15 @@ _CONFIRMED = "confirmed over a new SSH connection"
 def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[str]) -> str:
     """Looks whether all is still there, then has the change stay, or the host go back."""
     patience = min(_PATIENCE, guard.within // 2)
-    return "\n".join(
-        [
-            "main() {",
-            "set -u",
-            'export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
-            rollback.opening(guard),
-            probes.lines,
-            f"expected={shlex.quote(chr(10).join(expected(worked, probes)))} patience={patience}",
-            _JUDGING,
-            *changes.staying(),
-            f"echo '{_ENDED}confirmed'",
-            "}",
-            "main </dev/null",
-            "",
-        ]
+    return rollback.program(
+        "set -u",
+        'export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
+        rollback.opening(guard),
+        probes.lines,
+        f"expected={shlex.quote(chr(10).join(expected(worked, probes)))} patience={patience}",
+        _JUDGING,
+        *changes.staying(),
+        f"echo '{_ENDED}confirmed'",
     )
 
 

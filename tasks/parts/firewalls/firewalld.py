@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from tasks.host.changes import Step
+from tasks.host.changes import Step, once_back
 from tasks.host.render import render
 from tasks.host.ruleset import PROTOCOL_41, Chain, Drop, Flow, Rule
 from tasks.host.state import OWNED, File, HostState, Question
@@ -164,7 +164,7 @@ class Firewalld(Firewall):
         """Nothing, and where it reads the new files, it reads the old ones again."""
         del changed
         if self._is_reloaded(drops, state):
-            yield Step((), (":",), undo=(RELOADED,))
+            yield once_back(RELOADED)
 
     def starting(
         self, drops: Collection[Drop], state: HostState, changed: Collection[str]

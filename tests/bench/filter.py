@@ -2,9 +2,10 @@
 
 One TCP connection goes through a server's tunnel, and the table goes to sleep and wakes, in pairs
 of either order; what passes meanwhile is counted by the server. The bar is for the 95 % interval of
-the median of all pairs, where a server does a server's work: the lab's, with real 6in4, an emulated
-processor and cards without offloads. Beside it stands what the table costs where a packet costs
-next to nothing else, which is nobody's server and no bar: see tests.bench.namespaces.
+the median of all pairs, on this machine's own processor, with a tunnel in IPv4 and segments that go
+together as cards and drivers have them by default. Beside it, without a bar, stand two more: each
+packet by itself, where a table weighs most; and the lab's own server, whose processor is emulated,
+with real 6in4.
 """
 
 import os
@@ -15,52 +16,59 @@ from datetime import date
 
 from tests.bench import paired
 from tests.bench.broker import Broker
-from tests.bench.namespaces import Namespaces
+from tests.bench.namespaces import SIT, Namespaces
 from tests.bench.paired import BAR
 from tests.bench.tables import table
 
-PAIRS = 40
+PAIRS = 200
+PAIRS_BESIDE = 40
 TUNNELS = (1, 1000)
 LOADED_SECONDS = 1.0
 """In which the table of the most tunnels must be loaded, by this machine's own processor."""
 
 
-def through_a_broker() -> bool:
+def _way(*, is_download: bool) -> str:
+    return f"{'to' if is_download else 'from'} the client"
+
+
+def in_namespaces(*, is_by_itself: bool) -> bool:
     """Print a line for each way and table; whether all bars are met."""
     is_met = True
+    for is_download in (True, False):
+        network = Namespaces(is_download=is_download, is_by_itself=is_by_itself)
+        with network.up():
+            device = network.device()
+            for tunnels in TUNNELS:
+                loaded = network.load(table(tunnels, device))
+                pairs = PAIRS_BESIDE if is_by_itself else PAIRS
+                speed, _ = paired.compare(network, pairs, 0.1, 0.4)
+                is_met = is_met and loaded < LOADED_SECONDS
+                is_met = is_met and (is_by_itself or speed.verdict == "met")
+                print(
+                    f"{'6in4' if device == SIT else 'VXLAN'}, segments "
+                    f"{'one by one' if is_by_itself else 'together'}, "
+                    f"{_way(is_download=is_download)}, {tunnels:4} tunnels: with the table / "
+                    f"without {speed}{'' if is_by_itself else f', bar {BAR}: {speed.verdict}'}; "
+                    f"loaded in {loaded:.2f} s, bar {LOADED_SECONDS:.0f} s",
+                    flush=True,
+                )
+    return is_met
+
+
+def through_a_broker() -> None:
+    """Print a line for each way and table."""
     for is_download in (True, False):
         broker = Broker(is_download=is_download)
         with broker.up():
             for tunnels in TUNNELS:
                 broker.load(table(tunnels))
-                speed, cost = paired.compare(broker, PAIRS, 0.3, 1.0, broker.processor)
-                is_met = is_met and speed.verdict == "met"
+                speed, cost = paired.compare(broker, PAIRS_BESIDE, 0.3, 1.0, broker.processor)
                 print(
-                    f"6in4, {'to' if is_download else 'from'} the client, {tunnels:4} tunnels: "
-                    f"throughput with the table / without {speed}, bar {BAR}: {speed.verdict}; "
-                    f"bytes for each second of the server's processor {cost}",
+                    f"6in4, emulated, {_way(is_download=is_download)}, {tunnels:4} tunnels: with "
+                    f"the table / without {speed}; bytes for each second of the server's "
+                    f"processor {cost}",
                     flush=True,
                 )
-    return is_met
-
-
-def through_namespaces() -> bool:
-    """Print a line for each kind of path and table; whether they are loaded in time."""
-    is_met = True
-    for is_by_itself in (False, True):
-        network = Namespaces(is_by_itself=is_by_itself)
-        with network.up():
-            for tunnels in TUNNELS:
-                loaded = network.load(table(tunnels, kind="ether"))
-                is_met = is_met and loaded < LOADED_SECONDS
-                speed, _ = paired.compare(network, PAIRS, 0.1, 0.7)
-                print(
-                    f"no encapsulation, segments {'one by one' if is_by_itself else 'together'}, "
-                    f"{tunnels:4} tunnels: {speed}; loaded in {loaded:.2f} s, bar "
-                    f"{LOADED_SECONDS:.0f} s",
-                    flush=True,
-                )
-    return is_met
 
 
 def main() -> int:
@@ -69,7 +77,8 @@ def main() -> int:
     if lacking or os.geteuid():
         sys.exit(f"this needs root, and {', '.join(lacking) or 'nothing more'}")
     print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
-    met = [through_a_broker(), through_namespaces()]
+    met = [in_namespaces(is_by_itself=each) for each in (False, True)]
+    through_a_broker()
     return 0 if all(met) else 1
 
 

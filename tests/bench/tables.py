@@ -14,10 +14,10 @@ def switching(*, is_on: bool) -> str:
     return f"add table {filtering.TABLE}{'' if is_on else ' { flags dormant; }'}"
 
 
-def table(tunnels: int, kind: str = "sit") -> str:
+def table(tunnels: int, device: int | str = "sit") -> str:
     """A server's, of so many, each with a prefix routed to it; owned by nobody here.
 
-    `kind` is that of the devices that stand for the tunnels, in nft's words.
+    `device` is the kind of those that stand for the tunnels, in nft's words or as a number.
     """
     hosts = {
         "fra1.example.net": {"tunnel_server": {**SERVER, "routed_prefixes": ["2001:db8:8000::/33"]}}
@@ -35,4 +35,4 @@ def table(tunnels: int, kind: str = "sit") -> str:
     site, _ = detection.find(node, state)
     text = filtering.files(site, state)[filtering.FILE].text
     text = text.replace("{ flags owner; }", "").replace("    flags owner\n", "")
-    return text.replace("meta iiftype sit", f"meta iiftype {kind}")
+    return text.replace("meta iiftype sit", f"meta iiftype {device}")

@@ -140,12 +140,12 @@ class End:
     def ttl(self) -> int:
         return self.tunnel.ttl
 
-    @property
+    @cached_property
     def network(self) -> str:
         """The address with its prefix length, as `ip address` prints it."""
         return f"{self.address}/{PREFIX_LENGTH}"
 
-    @property
+    @cached_property
     def connected(self) -> str:
         """The prefix that holds both addresses and nothing else."""
         return f"{min(self.address, self.peer)}/{PREFIX_LENGTH}"
@@ -155,7 +155,7 @@ class End:
         """Whether this host's IPv6 default route leads into the tunnel."""
         return self.is_client and self.tunnel.default_route
 
-    @property
+    @cached_property
     def destinations(self) -> tuple[str, ...]:
         """What this host routes into the tunnel, as `ip route` names it."""
         if self.is_client:
@@ -191,7 +191,7 @@ class Node:
         """Whether anything is said of this host, were it that it is to carry nothing."""
         return self.is_declared or self.is_cleared
 
-    @property
+    @cached_property
     def proxied(self) -> tuple[IPAddress, ...]:
         """The addresses to answer neighbour solicitations for.
 
@@ -201,18 +201,18 @@ class Node:
             return ()
         return tuple(sorted(a for e in self.ends if not e.is_client for a in (e.address, e.peer)))
 
-    @property
+    @cached_property
     def upstreams(self) -> tuple[End, ...]:
         """The ends on which this host is the client."""
         return tuple(end for end in self.ends if end.is_client)
 
-    @property
+    @cached_property
     def servers(self) -> tuple[Server, ...]:
         """This host as a server, and those of which it is a client."""
         own = [self.server] if self.server is not None else []
         return tuple(dict.fromkeys([*own, *(end.tunnel.server for end in self.upstreams)]))
 
-    @property
+    @cached_property
     def neighbours(self) -> Mapping[str, tuple[End, ...]]:
         """By name, the groups of ends on this server whose clients may speak with each other."""
         ends = tuple(end for end in self.ends if not end.is_client)
@@ -227,7 +227,7 @@ class Node:
         """The networks behind this host, which is their router."""
         return tuple(lan for end in self.upstreams for lan in end.tunnel.lans)
 
-    @property
+    @cached_property
     def routed_here(self) -> tuple[IPNetwork, ...]:
         """The prefixes that somebody routes to this host, used or not."""
         prefixes = {prefix for end in self.upstreams for prefix in end.tunnel.routed_prefixes}

@@ -7,9 +7,12 @@ Source: sysctl.c of systemd 252, sysctl.c of procps 4, addrconf.c of Linux.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
+from heapq import merge
 
 from tasks.host.state import HostState, Line, sysctl_path
 
@@ -35,11 +38,11 @@ class Setting:
     key: str
     value: str | None
 
-    @property
+    @cached_property
     def is_pattern(self) -> bool:
         return any(mark in self.key for mark in "*?[")
 
-    @property
+    @cached_property
     def number(self) -> int | None:
         """What the kernel makes of the value; None where it refuses it."""
         found = re.match(r"\s*(-?\d+|0[xX][\da-fA-F]+)(?=\s|$)", self.value or "")
@@ -58,49 +61,68 @@ def foreseen(
     files |= {path: _lines(path, text) for path, text in own.items() if text is not None}
     has_systemd = bool(state.units)
     ordered = _in_order(files, procps=not has_systemd)
-    settings = _merged(ordered) if has_systemd else ordered
-    kernel = _Kernel(path for path in state.sysctls if _interface(path) not in late)
+    settings = _Settings(_merged(ordered) if has_systemd else ordered)
+    to_come = {*late}
+    kernel = _Kernel(path for path in state.sysctls if _interface(path) not in to_come)
     kernel.apply(settings, again=not has_systemd)
     if has_systemd:
         for interface in sorted(kernel.interfaces - {"all", "default", "lo"}):
             kernel.apply(settings, of=interface)
     ufw = state.units.get(_UFW_UNIT)
     if state.ufw_sysctls and (ufw is None or ufw.is_enabled):
-        kernel.apply(_settings(files.get(state.ufw_sysctls, ())), again=True)
+        kernel.apply(_Settings(_settings(files.get(state.ufw_sysctls, ()))), again=True)
     for interface in late:
         kernel.appear(interface)
         if has_systemd:
             kernel.apply(settings, of=interface)
-    taken_back = {s.key: s for s in settings if s.value is None and s.key in state.sysctls}
+    taken_back = {s.key: s for s in settings.all if s.value is None and s.key in state.sysctls}
     return taken_back | kernel.settings
+
+
+class _Settings:
+    """Settings in their order, and those that are for one interface: there may be thousands."""
+
+    def __init__(self, ordered: Iterable[Setting]) -> None:
+        self.all = [*ordered]
+        self.explicit = {setting.key for setting in self.all}
+        self._named: dict[str, list[int]] = defaultdict(list)
+        self._patterns = []
+        for place, setting in enumerate(self.all):
+            if setting.is_pattern:
+                self._patterns.append(place)
+            elif setting.key.startswith("net/") and setting.key.count("/") > 2:
+                self._named[_interface(setting.key)].append(place)
+
+    def of(self, interface: str) -> Iterator[Setting]:
+        """Those that may be for it."""
+        return (self.all[place] for place in merge(self._named.get(interface, ()), self._patterns))
 
 
 class _Kernel:
     """The settings below /proc/sys/net/ipv6: which line made each."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = {*paths}
+        self._paths: dict[str, set[str]] = defaultdict(set)
+        for path in paths:
+            self._paths[_interface(path)].add(path)
         self.settings: dict[str, Setting] = {}
 
     @property
     def interfaces(self) -> set[str]:
-        return {_interface(path) for path in self._paths}
+        return {*self._paths}
 
-    def apply(
-        self, settings: Collection[Setting], *, of: str | None = None, again: bool = False
-    ) -> None:
+    def apply(self, settings: _Settings, *, of: str | None = None, again: bool = False) -> None:
         """Write settings in their order: all, or those of one interface.
 
         `again`: also what is so already, which systemd-sysctl leaves alone.
         """
-        paths = {path for path in self._paths if of is None or _interface(path) == of}
-        explicit = {setting.key for setting in settings}
-        for setting in settings:
+        paths = {*self._all()} if of is None else self._paths[of]
+        for setting in settings.all if of is None else settings.of(of):
             if setting.number is None:
                 continue
             if setting.is_pattern:
                 # What is named, also without a value, is for no pattern to set.
-                fitting = {path for path in paths - explicit if _fits(path, setting.key)}
+                fitting = {path for path in paths - settings.explicit if _fits(path, setting.key)}
             else:
                 fitting = {setting.key} & paths
             for path in sorted(fitting):
@@ -111,11 +133,14 @@ class _Kernel:
 
     def appear(self, interface: str) -> None:
         """A new interface gets what `default` has."""
-        for path in [path for path in self._paths if _interface(path) == "default"]:
+        for path in self._paths["default"]:
             new = path.replace("/default/", f"/{interface}/")
-            self._paths.add(new)
+            self._paths[interface].add(new)
             if path in self.settings:
                 self.settings[new] = self.settings[path]
+
+    def _all(self) -> Iterator[str]:
+        return (path for paths in self._paths.values() for path in paths)
 
     def _value(self, path: str) -> str | None:
         """What the path has, as it would be read."""
@@ -125,7 +150,7 @@ class _Kernel:
 
     def _spread(self, path: str, setting: Setting) -> None:
         *_, key = path.split("/")
-        conf = (each for each in self._paths if each.startswith("net/ipv6/conf/"))
+        conf = (each for each in self._all() if each.startswith("net/ipv6/conf/"))
         self.settings |= {each: setting for each in conf if each.endswith(f"/{key}")}
 
 

@@ -204,6 +204,14 @@ class HostState:
     lines: tuple[Line, ...] = ()
 
     @cached_property
+    def routes_of(self) -> Mapping[str, tuple[Route, ...]]:
+        """The routes of the main table by their device: a server may have thousands."""
+        found: dict[str, list[Route]] = {}
+        for route in self.routes:
+            found.setdefault(route.device, []).append(route)
+        return {device: tuple(routes) for device, routes in found.items()}
+
+    @cached_property
     def addresses(self) -> dict[IPAddress, str]:
         """Every address of the host with the interface that holds it."""
         return {

@@ -7,6 +7,7 @@ tells whose they are, so a file remembers which are Culvert's.
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from netaddr import IPAddress
 
@@ -48,6 +49,7 @@ class Addition:
         return f"ip -6 {kind} {verb} {rest}"
 
 
+@cache
 def proxy(address: IPAddress, device: str) -> Addition:
     return Addition(f"proxy entry {address} dev {device}")
 
@@ -138,20 +140,26 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is needed and not there."""
     del changed
-    there = held(state)
+    there, reasons = held(state), _reasons(site)
     for new in wanted(site):
         if new not in there:
-            reason = _reason(new, site)
+            reason = reasons.get(new, "")
             yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,), reason=reason)
 
 
-def _reason(addition: Addition, site: Site) -> str:
-    """Why it is added, for a person: no part of the line, which identifies it."""
-    if addition in {unreachable(str(prefix)) for prefix in site.node.routed_here}:
-        return "the worst metric: only for what nobody uses"
+def _reasons(site: Site) -> dict[Addition, str]:
+    """Why each is added, for a person: no part of the line, which identifies it."""
+    found = {
+        unreachable(str(prefix)): "the worst metric: only for what nobody uses"
+        for prefix in site.node.routed_here
+    }
     for end in site.ends:
-        if addition == proxy(end.peer, site.external_interface):
-            return f"answers the router there for {end.peer_host}"
-        if addition == proxy(end.address, site.external_interface):
-            return f"answers the router there for this end of {end.interface}"
-    return ""
+        found |= {
+            proxy(end.peer, site.external_interface): (
+                f"answers the router there for {end.peer_host}"
+            ),
+            proxy(end.address, site.external_interface): (
+                f"answers the router there for this end of {end.interface}"
+            ),
+        }
+    return found

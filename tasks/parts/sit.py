@@ -80,7 +80,8 @@ def making_again(interface: str, state: HostState) -> Iterable[str]:
     yield from _settings_again(interface, state)
     yield f"ip link set dev {interface} {'up' if link.is_up else 'down'}"
     yield from _addresses_again(link, state)
-    for table, routes in ((MAIN, state.routes), *state.tables.items()):
+    yield from map(_route_again, filter(_is_to_stay, state.routes_of.get(interface, ())))
+    for table, routes in state.tables.items():
         for route in routes:
             if route.device == interface and table != LOCAL and _is_to_stay(route):
                 yield _route_again(route, table)
@@ -104,9 +105,8 @@ def _address_again(network: str, interface: str, state: HostState) -> str:
     """What adds an address, with the route that came with it and no other one."""
     metrics = {
         route.metric
-        for route in state.routes
-        if (route.device, route.protocol) == (interface, "kernel")
-        and route.network == IPNetwork(network).cidr
+        for route in state.routes_of.get(interface, ())
+        if route.protocol == "kernel" and route.network == IPNetwork(network).cidr
     }
     # NetworkManager gives it a metric of its own.
     flag = " noprefixroute" if metrics and _CONNECTED_METRIC not in metrics else ""
@@ -186,8 +186,8 @@ def stale_routes(end: End, state: HostState) -> Iterable[Step]:
             words = f"{route.destination} {via}dev {end.interface}"
             delete = f"ip -6 route delete {words} metric {route.metric}"
             yield Step((f"-route {words}",), (delete,), (_route_again(route),))
-    for route in state.routes:
-        if route.device == end.interface and _is_left_behind(route, end):
+    for route in state.routes_of.get(end.interface, ()):
+        if _is_left_behind(route, end):
             words = f"{route.destination} dev {end.interface} metric {route.metric}"
             delete = f"ip -6 route delete {words}"
             yield Step((f"-route {words}",), (delete,), (_route_again(route),))
@@ -206,10 +206,9 @@ def _is_left_behind(route: Route, end: End) -> bool:
 
 
 def _routes_of(end: End, state: HostState) -> Iterable[Route]:
-    for route in state.routes:
+    for route in state.routes_of.get(end.interface, ()):
         # What a routing daemon learned through the tunnel is its own.
-        is_set = route.protocol in SET_PROTOCOLS or route.destination == "default"
-        if route.device == end.interface and is_set:
+        if route.protocol in SET_PROTOCOLS or route.destination == "default":
             yield route
 
 
@@ -294,8 +293,8 @@ def _ip_address(action: str, network: str, end: End) -> str:
 
 def _mend_connected_route(end: End, state: HostState) -> Iterable[Step]:
     """The route that comes with the address, where somebody flushed it alone."""
-    held = {(route.destination, route.device) for route in state.routes}
-    if (end.connected, end.interface) not in held:
+    held = {route.destination for route in state.routes_of.get(end.interface, ())}
+    if end.connected not in held:
         words = f"{end.connected} dev {end.interface}"
         as_kernels = f"{words} proto kernel metric {_CONNECTED_METRIC}"
         yield Step(

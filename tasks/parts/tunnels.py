@@ -73,8 +73,9 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """New tunnels are made, running ones mended in place."""
     leaving = _leaving(site, state)
-    new = [end for end in site.ends if end.interface not in state.links or end.interface in leaving]
-    kept = [end for end in site.ends if end not in new]
+    staying = state.links.keys() - leaving.keys()
+    new = [end for end in site.ends if end.interface not in staying]
+    kept = [end for end in site.ends if end.interface in staying]
     manager = _manager(site)
     if manager is None:
         yield from sit.unloading(leaving, state)

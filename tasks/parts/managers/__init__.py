@@ -3,6 +3,8 @@
 `manager` is what one must be able to say, `unmanaged` what NetworkManager is told to leave alone.
 """
 
+from functools import cache
+
 from tasks.host.state import HostState
 from tasks.parts.managers.ifupdown import Ifupdown
 from tasks.parts.managers.ifupdown2 import Ifupdown2
@@ -31,9 +33,10 @@ def by_name(name: str) -> Manager:
 
 def owned_interfaces(state: HostState) -> frozenset[str]:
     """The tunnel interfaces that a file of Culvert defines, whether they are up or not."""
-    return frozenset(
-        interface
-        for path in state.files
-        for manager in MANAGERS
-        if (interface := manager.defines(path)) is not None
-    )
+    return frozenset().union(*map(_defined, state.files))
+
+
+@cache
+def _defined(path: str) -> frozenset[str]:
+    interfaces = (manager.defines(path) for manager in MANAGERS)
+    return frozenset(interface for interface in interfaces if interface is not None)

@@ -95,12 +95,12 @@ class Step:
         return Step(tuple(dict.fromkeys(shown)), self.undo, self.commands, outlasts=self.outlasts)
 
 
-def once_back(*commands: str) -> Step:
+def once_back(*commands: str, outlasts: bool = False) -> Step:
     """Nothing on the way; on the way back, what is done once the old files are there.
 
     As a removal: those are taken back after the files are.
     """
-    return Step((), (":",), commands)
+    return Step((), (":",), commands, outlasts=outlasts)
 
 
 RUN = " run: "
@@ -267,6 +267,11 @@ def sysctl_command(path: str, value: str) -> str:
     return f"sysctl {shlex.quote(path)} {shlex.quote(value)}"
 
 
+def sysctl_again(path: str, value: str) -> str:
+    """The same, where it isn't so already."""
+    return f"sysctl_again {shlex.quote(path)} {shlex.quote(value)}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -288,7 +293,10 @@ _TOOLS = r"""lenient() {
 folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
-sysctl() { echo "$2" >"/proc/sys/$1"; }""".replace("@WARNINGS@", WARNINGS)
+sysctl() { echo "$2" >"/proc/sys/$1"; }
+sysctl_again() { [ "$(cat "/proc/sys/$1")" = "$2" ] || sysctl "$1" "$2"; }""".replace(
+    "@WARNINGS@", WARNINGS
+)
 _FINISH = r"""step=start staged= held= armed= begun=0
 finish() {
     status=$?

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from tasks.declared.model import Node
 from tasks.host import boot
 from tasks.host.boot import Setting
-from tasks.host.changes import Step, sysctl_command, sysctl_lines
+from tasks.host.changes import Step, once_back, sysctl_again, sysctl_command, sysctl_lines
 from tasks.host.render import render
 from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
 from tasks.parts import sit
@@ -114,9 +114,15 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 
 
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
-    """None: what is set goes back when nothing needs it any more."""
-    del site, state, changed
-    return ()
+    """None but on the way back: what is set goes back when nothing needs it any more.
+
+    At a boot, a device may appear while the old file isn't back yet, and gets what the new says.
+    """
+    if FILE in changed:
+        lasting = (step for step in starting(site, state, changed) if step.outlasts)
+        undone = dict.fromkeys(command for step in lasting for command in step.undo)
+        if undone:
+            yield once_back(*undone, outlasts=True)
 
 
 def _learners(state: HostState) -> Iterable[str]:
@@ -205,7 +211,7 @@ def _written(
     return Step(
         shown=tuple(sysctl_lines(path, value, state)) if is_shown else (),
         commands=(sysctl_command(path, value),),
-        undo=tuple(sysctl_command(each, state.sysctls[each]) for each in _written_by(path, state)),
+        undo=tuple(sysctl_again(each, state.sysctls[each]) for each in _written_by(path, state)),
         reason=reason,
         outlasts=path.split("/")[3] not in owned_interfaces(state),
     )

@@ -37,6 +37,19 @@ def test_what_was_before_is_remembered_and_set_back(manager: str) -> None:
     assert {c.path for c in plan(NOTHING, after).changes.files} == set(after.files)
 
 
+def test_a_boot_that_takes_a_run_back_sets_them_again_once_the_file_is_gone() -> None:
+    changes = plan(node("server"), bare("ifupdown", "server")).changes
+    (again,) = (step for step in changes.removals if step.outlasts and not step.shown)
+    assert again.commands == (":",)
+    assert "sysctl_again net/ipv6/neigh/eth0/proxy_delay 80" in again.undo
+    assert {*again.undo} == {
+        command
+        for step in changes.steps
+        for command in step.undo
+        if command.startswith("sysctl_again ")
+    }
+
+
 def test_an_interface_whose_proxying_networkd_turned_on_is_set_back() -> None:
     own = "net/ipv6/conf/eth0/proxy_ndp"
     after = deployed("networkd", "server")

@@ -676,7 +676,7 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     (r"ip -6 route delete (?P<words>.*)", Shell._delete_route),
     (r"ip -6 neighbour add proxy (?P<address>\S+) dev (?P<device>\S+)", Shell._add_proxy),
     (r"ip -6 neighbour delete proxy (?P<address>\S+) dev (?P<device>\S+)", Shell._delete_proxy),
-    (r"sysctl (?P<path>\S+) (?P<value>\S+)", Shell._set),
+    (r"sysctl(?:_again)? (?P<path>\S+) (?P<value>\S+)", Shell._set),
     (r"lenient ifup --force (?P<interface>\S+)", Shell._ifup),
     (r"ifdown --force (?P<interface>\S+)", Shell._ifdown),
     # What looks at new files, and finds no fault with them.

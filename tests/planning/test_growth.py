@@ -1,0 +1,121 @@
+"""What is worked out for a server takes as much more as it has more tunnels, and no more.
+
+Calls of functions are counted: these are the same on every machine.
+"""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tasks.declared import declaration
+from tasks.declared.model import Node
+from tasks.host.changes import Changes
+from tasks.parts import managers
+from tasks.planning import proof
+from tasks.planning.plan import plan
+from tests.planning.simulated import apply, read, starting
+from tests.samples import CLIENT, HOSTS, SERVER
+
+FEW, MANY = 40, 400
+# Ten times the tunnels; what sorts takes a little more than that.
+MOST = 12
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called, those that are written in C too."""
+    count = 0
+
+    def counted(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        del frame, argument
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(counted)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def inventory(tunnels: int, *, is_routed: bool) -> dict[str, dict[str, Any]]:
+    pool = {"routed_prefixes": ["2001:db8:8000::/33"]} if is_routed else {}
+    hosts = {HOSTS["server"]: {"tunnel_server": {**SERVER, **pool}}}
+    for number in range(1, tunnels + 1):
+        tunnel = {**CLIENT, "ipv4": f"10.{number // 250}.{number % 250}.20", "number": number}
+        if is_routed:
+            tunnel["routed_prefixes"] = [f"2001:db8:{0x8000 + number:x}::/64"]
+        hosts[f"web{number}.example.net"] = {"tunnel": tunnel}
+    return hosts
+
+
+def server(tunnels: int, *, is_routed: bool) -> Node:
+    found = declaration.read(inventory(tunnels, is_routed=is_routed), managers.NAMES)
+    return found.nodes[HOSTS["server"]]
+
+
+def assert_grows(work: Callable[[int], Callable[[], object]]) -> None:
+    """`work` prepares what is counted, for so many tunnels."""
+    # What is done once alone, as templates are read.
+    work(1)()
+    few, many = calls(work(FEW)), calls(work(MANY))
+    assert many <= MOST * few, (few, many)
+
+
+@pytest.mark.parametrize("is_routed", [False, True])
+def test_the_declaration(is_routed: bool) -> None:
+    def work(tunnels: int) -> Callable[[], object]:
+        written = inventory(tunnels, is_routed=is_routed)
+        return lambda: declaration.read(written, managers.NAMES)
+
+    assert_grows(work)
+
+
+@pytest.mark.parametrize("is_routed", [False, True])
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_the_plan_of_a_first_run_and_of_one_with_nothing_to_change(
+    manager: str, is_routed: bool
+) -> None:
+    def first(tunnels: int) -> Callable[[], object]:
+        node = server(tunnels, is_routed=is_routed)
+        _, state = starting(manager, "server")
+        return lambda: plan(node, state)
+
+    def unchanged(tunnels: int) -> Callable[[], object]:
+        node = server(tunnels, is_routed=is_routed)
+        host, bare = starting(manager, "server")
+        apply(plan(node, bare).changes, host)
+        state = read(host, bare, manager)
+
+        def work() -> None:
+            assert not plan(node, state).changes
+
+        return work
+
+    assert_grows(first)
+    assert_grows(unchanged)
+
+
+def _first_changes(tunnels: int) -> Changes:
+    _, state = starting("networkd", "server")
+    return plan(server(tunnels, is_routed=True), state).changes
+
+
+def test_the_script_and_the_diff() -> None:
+    def script(tunnels: int) -> Callable[[], object]:
+        changes = _first_changes(tunnels)
+        return lambda: (changes.script(), changes.diff())
+
+    assert_grows(script)
+
+
+def test_the_proof() -> None:
+    def work(tunnels: int) -> Callable[[], object]:
+        _, state = starting("networkd", "server")
+        site = plan(server(tunnels, is_routed=True), state).site
+        return lambda: proof.script(proof.checks(site))
+
+    assert_grows(work)

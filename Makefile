@@ -32,7 +32,7 @@ check: setup check-packages
 
 # One lab after the other would leave a quarter of two cores idle.
 test: check lab-packages
-	$(PYTHON) -m pytest -m "lab and not campaign" -n 2 --dist loadgroup
+	$(PYTHON) -m pytest -m "lab and not campaign" -n 2 --dist loadgroup --durations=25
 
 campaign: setup lab-packages
 	$(PYTHON) -m pytest -m campaign -n 2 --dist loadgroup

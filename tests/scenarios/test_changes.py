@@ -171,7 +171,14 @@ def assert_carries(lab: Lab, hosts: Hosts, networks: Iterable[Lan]) -> None:
         assert_lan(lab, lan)
 
 
-@pytest.mark.parametrize("last", CHANGES, ids=str)
+def _marks(change: Change) -> list[pytest.MarkDecorator]:
+    # What the first of them does to the ends of the other managers.
+    return [pytest.mark.campaign] if change.make is second_server_moves_and_a_number_changes else []
+
+
+@pytest.mark.parametrize(
+    "last", [pytest.param(change, id=str(change), marks=_marks(change)) for change in CHANGES]
+)
 def test_a_change_arrives_and_disturbs_no_other_tunnel(
     running_lab: Lab, deployed: Deploy, tmp_path: Path, last: Change
 ) -> None:

@@ -124,7 +124,7 @@ def expiry() -> float:
 
 PATIENCE = 2 * ADVERTISED_SECONDS
 
-VERIFIED_SECONDS = 45
+VERIFIED_SECONDS = 30
 """In which a router that verifies a neighbour asks every two to four seconds."""
 
 

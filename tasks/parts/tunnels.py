@@ -65,6 +65,12 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
                 commands=(*holder.remove(interface), f"{gone} || ip link delete {interface}"),
                 undo=tuple(holder.restore(interface, made, state)),
             )
+    manager = _manager(site)
+    for interface in sorted(
+        {end.interface for end in site.ends} - managers.owned_interfaces(state)
+    ):
+        if manager and (undo := tuple(manager.forget(interface))):
+            yield once_back(*undo, outlasts=True)
     for path in state.files:
         if undo := tuple(_read_again(path, site, state, changed, leaving)):
             yield once_back(*undo)

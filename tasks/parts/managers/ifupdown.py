@@ -203,6 +203,11 @@ fi 2>/dev/null""",
         del interface
         return ()
 
+    def forget(self, interface: str) -> Iterable[str]:
+        # It keeps nothing of its files.
+        del interface
+        return ()
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del site, state, changed
         return ()

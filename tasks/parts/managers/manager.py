@@ -120,5 +120,11 @@ class Manager(Protocol):
     def reread(self, interface: str) -> Iterable[str]:
         """Shell commands by which it knows the file of a running tunnel, once that is back."""
 
+    def forget(self, interface: str) -> Iterable[str]:
+        """Shell commands that take away what others made of a new tunnel's file, once that's gone.
+
+        Its link is gone by then.
+        """
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         """What else the manager needs, given the paths of the files that changed."""

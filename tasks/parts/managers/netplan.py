@@ -50,6 +50,11 @@ class Netplan(Networkd):
         yield f'[ -e "{_BEFORE}" ] || {{ {once}; }}'
         yield _put(interface, _BEFORE)
 
+    def forget(self, interface: str) -> Iterable[str]:
+        # Its generator has made them at any reload of systemd's, and takes them away at the next
+        # one, which systemd refuses without room in /run.
+        return self.remove(interface)
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         for path in changed:
             interface = self.defines(path)

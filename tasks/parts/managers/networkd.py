@@ -176,6 +176,11 @@ fi 2>/dev/null""",
         del interface
         return ()
 
+    def forget(self, interface: str) -> Iterable[str]:
+        # It keeps nothing of its files.
+        del interface
+        return ()
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         del changed
         if site.proxied and _has_dispatcher(state) and not state.units[_DISPATCHER].is_active:

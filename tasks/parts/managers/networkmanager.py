@@ -186,6 +186,11 @@ fi 2>/dev/null""",
     def reread(self, interface: str) -> Iterable[str]:
         yield _load(interface)
 
+    def forget(self, interface: str) -> Iterable[str]:
+        # See remove().
+        del interface
+        return ()
+
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()
         for path in changed:

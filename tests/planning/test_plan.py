@@ -12,6 +12,7 @@ from netaddr import IPAddress
 
 from tasks.declared import declaration
 from tasks.declared.model import Node
+from tasks.host.changes import Step
 from tasks.host.state import File, HostState, Link, Route, Unit
 from tasks.parts import additions, managers, sit, sysctls
 from tasks.planning.obstacles import ObstacleError
@@ -156,6 +157,24 @@ def test_an_interface_with_a_dot_is_written_with_slashes() -> None:
     )
     text = plan(node("server"), state).changes.diff()
     assert "+net/ipv6/neigh/eth0.7/proxy_delay = 0\n" in text
+
+
+def test_what_netplan_makes_of_a_new_tunnels_file_goes_with_it() -> None:
+    """Its generator does at any reload of systemd's, before a step of Culvert's has begun."""
+    gone = (
+        "rm -f /run/systemd/network/10-netplan-sit-web1.netdev "
+        "/run/systemd/network/10-netplan-sit-web1.network"
+    )
+
+    def forgotten(state: HostState) -> list[Step]:
+        removals = plan(node("server"), state).changes.removals
+        return [step for step in removals if gone in step.undo]
+
+    (step,) = forgotten(bare("netplan", "server"))
+    # At a boot too, before which it was made anew.
+    assert step.outlasts
+    assert step.shown == ()
+    assert forgotten(with_link(deployed("netplan", "server"), mtu=1400)) == []
 
 
 def test_the_drop_in_follows_the_name_that_netplan_gave_the_file() -> None:

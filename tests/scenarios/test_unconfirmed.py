@@ -1,6 +1,7 @@
 """What a run breaks on a host goes back by itself within the time, and the next run says so."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,7 @@ from tests import runs
 from tests.lab.access import user_key
 from tests.lab.lab import Lab
 from tests.scenarios.cases import PAIRINGS, connected, tunnels
-from tests.scenarios.observation import (
-    assert_traffic,
-    carried,
-    differences,
-)
+from tests.scenarios.observation import Observation, assert_traffic, carried, differences
 
 pytestmark = pytest.mark.lab
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
@@ -53,6 +50,13 @@ def hook(lab: Lab, name: str, added: str, removed: str = ":") -> None:
 
 def unhook(lab: Lab, name: str) -> None:
     lab.machine(name).run(f"rm -f {RULES} /root/added /root/removed; udevadm control --reload")
+
+
+def settled(lab: Lab, names: Collection[str]) -> dict[str, Observation]:
+    """What hosts carry once no address that came back is still looked for on its link (DAD)."""
+    for name in names:
+        lab.machine(name).wait_for("! ip -6 address show tentative | grep -q .", 10)
+    return carried(lab, names)
 
 
 DROPPING = (
@@ -98,8 +102,7 @@ def test_what_a_server_loses_by_the_change_undoes_it(
     assert [row[:2] for row in done.table] == [[name, "undone"] for name in SERVERS]
     for _, _, why in done.table:
         assert re.match(lost, why), done.output
-    after = carried(lab, SERVERS)
-    assert differences(after, before) == []
+    assert differences(settled(lab, SERVERS), before) == []
     # The next one says so first, also where it only looks.
     looked = runs.run(tmp_path, inventory(lab), "deploy.py", "--dry", *LIMITS)
     told = [line for line in looked.lines if " UTC: undone, because " in line]
@@ -126,7 +129,7 @@ def test_a_host_that_nobody_reaches_any_more_goes_back_by_itself(lab: Lab, tmp_p
     assert done.table[0][1] in {"not confirmed yet", "undone"}, done.output
     server.close()
     server.wait_for(f"[ ! -e {rollback.HOLD} ]", 60)
-    assert differences(carried(lab, [IFUPDOWN.server]), before) == []
+    assert differences(settled(lab, [IFUPDOWN.server]), before) == []
     assert "because " in server.run(f"cat {rollback.REPORT}").stdout
 
 
@@ -164,8 +167,7 @@ def test_a_client_that_is_managed_over_the_tunnel_that_changes_keeps_it(
     assert f"tunnel {case.server_interface} answers" in done.output
     for name in names:
         lab.machine(name).wait_for(f"[ ! -e {rollback.HOLD} ]", 90)
-    after = carried(lab, names)
-    assert differences(after, before) == []
+    assert differences(settled(lab, names), before) == []
     assert_traffic(lab, case)
     # And it is reached over it, as before.
     looked = runs.run(tmp_path, hosts, "deploy.py", "--dry", "--limit", case.client)

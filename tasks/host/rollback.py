@@ -284,7 +284,7 @@ def opening(guard: Guard) -> str:
 mine() {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -e "$pending" ]; }}
 go_back() {{ ! mine || put "$hold/request" "$1"; }}
 is_waited_for() {{
-    [ "$(cat "$pending/run" "$undoing/run" 2>/dev/null)" = "$run" ] ||
+    [ "$(cat "$pending/run" 2>/dev/null || cat "$undoing/run" 2>/dev/null)" = "$run" ] ||
         {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -d "$hold" ] &&
             [ ! -e "$hold/deadline" ]; }}
 }}

@@ -136,7 +136,9 @@ def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[st
     )
 
 
-_JUDGING = f"""until=$(($(uptime) + patience)) seen=
+_JUDGING = f"""in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}
+in_time || return
+until=$(($(uptime) + patience)) seen=
 while :; do
     # What has answered once, does: of very many, now and then one doesn't. Routes are there or not.
     seen="$(echo "$seen" | grep ' answers')
@@ -153,15 +155,15 @@ if [ -n "$lost" ]; then
     echo "{_ENDED}$(went_back)"
     return
 fi
-mine || {{ echo '{_ENDED}gone'; return; }}
+in_time || return
 set -e"""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the judging of a host ended: `confirmed`, `undone`, still `undoing`, or `gone`.
+    """How the judging of a host ended: `confirmed`, `undone`, or still `undoing`.
 
-    The last where it had gone back before it was asked. `lost` is what worked before.
+    `lost` is what worked before; nothing where it was going back before it was asked.
     """
 
     ended: str

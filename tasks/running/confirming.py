@@ -160,11 +160,11 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
 
 def _note(found: Survey, host: Host, verdict: Verdict) -> None:
     name = host.name
-    why = f"lost by the change: {'; '.join(verdict.lost)}" if verdict.lost else _GONE
+    why = f"lost by the change: {'; '.join(verdict.lost)}" if verdict.lost else _BEFORE
     match verdict.ended:
         case "confirmed":
             found.confirmed.add(name)
-        case "undone" | "gone":
+        case "undone":
             found.undone[name] = why
         case "undoing":
             found.unconfirmed[name] = why
@@ -173,7 +173,7 @@ def _note(found: Survey, host: Host, verdict: Verdict) -> None:
     found.waiting.pop(name, None)
 
 
-_GONE = "it had gone back by itself before it was asked"
+_BEFORE = "it was going back by itself before it was asked"
 
 
 def _failure(found: Survey, host: Host) -> str:

@@ -81,7 +81,6 @@ def test_what_works_is_told_apart_from_what_is_printed_beside_it() -> None:
     ("output", "verdict"),
     [
         ("@@ ended: confirmed", Verdict("confirmed")),
-        ("@@ ended: gone", Verdict("gone")),
         (
             f"@@ lost: {IPV4}\n@@ lost: {ANSWERS}\n@@ ended: undone",
             Verdict("undone", (IPV4, ANSWERS)),
@@ -272,4 +271,14 @@ def test_a_host_that_has_lost_something_goes_back_and_says_what(probed: Probed) 
 
 def test_a_host_that_has_gone_back_before_says_so(probed: Probed) -> None:
     probed.has(ipv4=["default via 192.0.2.1 dev eth0"])
-    assert judged(probed, IPV4) == Verdict("gone")
+    assert judged(probed, IPV4) == Verdict("undone")
+
+
+def test_a_host_that_is_at_going_back_is_waited_for(probed: Probed) -> None:
+    waiting(probed)
+    (probed.folder / "store/pending").rename(probed.folder / "store/undoing")
+    ends = subprocess.Popen(
+        ["sh", "-c", f"cd {probed.folder}; sleep 2; echo other >culvert-stamp; rm -r store/undoing"]
+    )
+    assert judged(probed, IPV4) == Verdict("undone")
+    assert ends.poll() == 0

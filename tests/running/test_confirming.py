@@ -148,7 +148,7 @@ def test_a_client_that_goes_back_leaves_its_server_as_it_is(run: Start) -> None:
 @pytest.mark.parametrize(
     ("ends", "word", "why"),
     [
-        ("@@ ended: gone", "undone", "it had gone back by itself before it was asked"),
+        ("@@ ended: undone", "undone", "it was going back by itself before it was asked"),
         (
             f"@@ lost: {ROUTE}\n@@ ended: undoing",
             "not confirmed yet",

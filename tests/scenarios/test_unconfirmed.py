@@ -85,7 +85,7 @@ ALLOWING = "nft delete table inet stranger"
         pytest.param(
             DROPPING.format("ct state new"),
             ALLOWING,
-            "no new SSH connection to it|it had gone back by itself",
+            "no new SSH connection to it|it was going back by itself",
             id="its SSH",
             marks=pytest.mark.campaign,
         ),

@@ -137,7 +137,7 @@ def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[st
 
 
 _JUDGING = f"""in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}
-in_time || return
+in_time || return 0
 until=$(($(uptime) + patience)) seen=
 while :; do
     # What has answered once, does: of very many, now and then one doesn't. Routes are there or not.
@@ -155,7 +155,7 @@ if [ -n "$lost" ]; then
     echo "{_ENDED}$(went_back)"
     return
 fi
-in_time || return
+in_time || return 0
 set -e"""
 
 

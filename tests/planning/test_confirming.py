@@ -152,7 +152,7 @@ class Probed:
             env={"PATH": path},
             capture_output=True,
             text=True,
-            check=False,
+            check=True,
         )
         assert not done.stderr, done.stderr
         return done.stdout

@@ -185,6 +185,22 @@ def results(wanted: list[Check], output: str) -> list[Result]:
     return [Result(check, *told.get(index, (False, ""))) for index, check in enumerate(wanted)]
 
 
+def verified(site: Site, found: Collection[Result], *, in_full: bool) -> Iterable[str]:
+    """What is well: a line for each check, or where it would be very many, one for all."""
+    met = [result.sentence for result in found if result.is_met]
+    if in_full or len(site.ends) <= _SEVERAL:
+        yield from met
+    elif met:
+        yield (
+            f"verified: {len(met):,} of {len(found):,} checks of {len(site.ends):,} tunnels (-v "
+            "lists them)"
+        )
+
+
+_SEVERAL = 20
+"""Tunnels of a host that a person still reads of one by one."""
+
+
 def explanations(site: Site, found: Collection[Result]) -> Iterable[str]:
     """What several results say together, beyond each of them."""
     yield from _of_pings_alone(found)

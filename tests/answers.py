@@ -27,7 +27,7 @@ def kind(script: str) -> Kind:
         if "mine()" in script:
             return "recall" if "\nwent_back\n" in script else "extend"
         return "clear" if "\nseize ||" in script else "change"
-    assert "reach()" in script, script
+    assert "\nprove();\n" in script, script
     return "verify"
 
 

@@ -95,8 +95,8 @@ PROGRAMS = (
     *("grep", "gunzip", "head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables"),
     *("ip6tables-nft-save",),
     *("ip6tables-save", "iptables", "iptables-nft-save", "iptables-save", "ln", "ls", "lsns"),
-    *("mkfifo", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter", "paste", "ping", "radvd"),
-    *("readlink", "rm", "rmdir", "sed", "seq", "setsid", "sh", "sleep", "sort", "ss", "stat"),
+    *("mkfifo", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter", "paste", "perl", "ping"),
+    *("radvd", "readlink", "rm", "rmdir", "sed", "setsid", "sh", "sleep", "sort", "ss", "stat"),
     *("sync", "systemctl", "systemd-run"),
     *("tail", "tar", "tee", "timeout", "tr", "ufw", "wc"),
 )

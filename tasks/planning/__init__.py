@@ -15,5 +15,8 @@ aims       what a run is for, by which its hosts are read and planned
 confirming whether what worked before a run still does
     probe.sh the functions that try it
 proof      what shows that packets flow
-    tcp.pl the program in it that tries TCP, many connections at once
+    proof.pl   the program in it that sees all of it on a host, in parts:
+    tables.pl  what a host's tables say
+    ping.pl    pings, thousands at once
+    tcp.pl     connections, many at once
 """

@@ -52,7 +52,7 @@ def of_programs(state: HostState) -> Iterable[str]:
         yield f"`{program}` isn't there: install {package}"
     if state.ping and "iputils" not in state.ping:
         yield (
-            "`ping` is another one than the proof needs, it says of itself "
+            "`ping` is another one than a run needs, it says of itself "
             f"{state.ping!r}: install iputils-ping"
         )
 

@@ -11,18 +11,10 @@ from tasks.host.state import sysctl_key
 from tasks.parts import filtering
 from tasks.parts.part import Site
 
-# A neighbour, a route and the tunnel may all be new, and the provider's router may have given up on
-# an address a moment ago.
-ATTEMPTS = 10
-
-AT_ONCE = 250
-"""Checks that are made at the same time, of up to four processes each: a small host allows a user
-some 2,000."""
-
-
-_TCP = Path(__file__).with_name("tcp.pl")
-# What goes around the data of an echo request: the headers of IPv6 and of ICMPv6.
-_ECHO_HEADERS = 48
+_PROGRAM = "".join(
+    Path(__file__).with_name(f"{name}.pl").read_text()
+    for name in ("proof", "tables", "ping", "tcp")
+)
 
 
 @dataclass(frozen=True)
@@ -35,24 +27,23 @@ class Way:
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, and a shell command that prints what is seen and fails if it isn't met.
+    """One expectation, and in words of proof.pl's, what it is asked for on the host.
 
-    One of TCP has a `role` instead, as the program that tries all of them knows it. It needs the
-    proof on its `partner` at the same time, if it has one. `way` is that of pings and TCP, `size`
-    that of large pings.
+    `way` is that of pings and TCP, `size` that of large pings. One of TCP needs the proof on its
+    `partner` at the same time, if it has one.
     """
 
     expected: str
-    command: str = ""
+    asked: str
     way: Way | None = None
     size: int = 0
-    role: str = ""
+    is_tcp: bool = False
     partner: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check saw; `seen` is its last line of output."""
+    """What a check saw, in a line."""
 
     check: Check
     is_met: bool
@@ -70,89 +61,84 @@ def checks(site: Site, absent: Collection[str] = ()) -> list[Check]:
 
     A server is not held to account for clients that are `absent` from the run.
     """
-    found = [check for end in site.ends for check in _of_end(end, absent, site)]
+    return [*_of_site(site, absent)]
+
+
+def _of_site(site: Site, absent: Collection[str]) -> Iterable[Check]:
+    for end in site.ends:
+        yield from _of_end(end, absent, site)
     if site.node.server is not None:
-        found += _of_server(site)
-    # By a process that holds it, which no flush takes away.
-    told = f"nft --terse list table {filtering.TABLE} 2>&1 | grep -m 1 -e 'flags owner' -e Error"
-    held = _seen(told, "grep -w 'flags owner'")
-    return [*found, Check(f"the tunnels' filter is in force (table {filtering.TABLE})", held)]
+        yield from _of_server(site)
+    yield Check(
+        f"the tunnels' filter is in force (table {filtering.TABLE})", f"held {filtering.TABLE}"
+    )
 
 
 def _of_end(end: End, absent: Collection[str], site: Site) -> Iterable[Check]:
     probe = end.tunnel.server.probe_address
+    way = Way(end.address, end.peer)
     if end.is_client or end.peer_host not in absent:
         # What leads on from there, for a server that answers no echo request.
-        beyond = str(probe) if end.default_route else "''"
-        way = Way(end.address, end.peer)
-        yield Check(
-            f"{end.peer_host} answers at {end.peer} through {end.interface}",
-            f"{_ping(way)} {beyond}",
-            way,
-        )
-        yield Check(
+        beyond = f" beyond {probe}" if end.default_route else ""
+        yield _ping(f"{end.peer_host} answers at {end.peer} through {end.interface}", way, beyond)
+        yield _ping(
             f"packets of full size ({end.mtu} bytes) pass through {end.interface} both ways",
-            f"{_ping(way)} {beyond} {end.mtu - _ECHO_HEADERS}",
             way,
+            f" bytes {end.mtu}{beyond}",
             end.mtu,
         )
     if end.peer_host not in absent:
-        yield Check(
+        yield _tcp(
             f"TCP passes both ways between {end.address} and {end.peer} through {end.interface} "
             "(16 KB each way)",
-            way=Way(end.address, end.peer),
-            role="client" if end.is_client else "server",
-            partner=end.peer_host,
+            way,
+            "client" if end.is_client else "server",
+            end.peer_host,
         )
     if end.default_route:
         yield Check(
             f"{probe} is routed into {end.interface}",
-            _seen(f"ip -6 route get {probe} from {end.address}", f"grep -w {end.interface}"),
+            f"leads {probe} {end.address} {end.interface}",
         )
     if end.is_client:
         yield from _of_networks(end)
     else:
         for prefix in end.destinations:
             yield Check(
-                f"{prefix} is routed into {end.interface}",
-                _seen(f"ip -6 route show {prefix}", f"grep -w {end.interface}"),
+                f"{prefix} is routed into {end.interface}", f"routed {prefix} {end.interface}"
             )
-    if end.default_route or not end.is_client:
+    if end.default_route:
+        yield from _of_the_internet(end.address, end)
+    elif not end.is_client:
         # From the server's own tunnel address: the answer comes only if that one is proxied too.
-        way = Way(end.address, probe)
-        command = _ping(way)
-        if not end.is_client:
-            external = site.external_interface
-            command = f"count {external}; {command} || compare {probe} {external}"
-        yield Check(f"{probe} on the Internet answers {end.address}", command, way)
-        if end.is_client:
-            yield _of_tcp_beyond(way)
+        yield _ping(
+            f"{probe} on the Internet answers {end.address}",
+            Way(end.address, probe),
+            f" arriving {site.external_interface}",
+        )
 
 
 def _of_networks(end: End) -> Iterable[Check]:
     for prefix in end.tunnel.routed_prefixes:
-        yield Check(
-            f"what nobody uses of {prefix} is unreachable",
-            _seen(f"ip -6 route show type unreachable {prefix}", f"grep -wF {prefix}"),
-        )
+        yield Check(f"what nobody uses of {prefix} is unreachable", f"unreachable {prefix}")
     if end.default_route:
-        probe = end.tunnel.server.probe_address
         for lan in end.tunnel.lans:
-            way = Way(lan.address.ip, probe)
-            yield Check(
-                f"{probe} on the Internet answers {lan.address.ip} on {lan.interface}",
-                _ping(way),
-                way,
-            )
-            yield _of_tcp_beyond(way)
+            yield from _of_the_internet(lan.address.ip, end, f" on {lan.interface}")
 
 
-def _ping(way: Way) -> str:
-    return f"reach {way.source} {way.target}"
+def _of_the_internet(source: IPAddress, end: End, where: str = "") -> Iterable[Check]:
+    way = Way(source, end.tunnel.server.probe_address)
+    yield _ping(f"{way.target} on the Internet answers {source}{where}", way)
+    yield _tcp(f"TCP from {source} to {way.target} is answered", way, "probe")
 
 
-def _of_tcp_beyond(way: Way) -> Check:
-    return Check(f"TCP from {way.source} to {way.target} is answered", way=way, role="probe")
+def _ping(expected: str, way: Way, more: str = "", size: int = 0) -> Check:
+    return Check(expected, f"ping {way.source} {way.target}{more}", way, size)
+
+
+def _tcp(expected: str, way: Way, role: str, partner: str = "") -> Check:
+    asked = f"{role} {way.source} {way.target}"
+    return Check(expected, asked, way, is_tcp=True, partner=partner)
 
 
 def _of_server(site: Site) -> Iterable[Check]:
@@ -161,11 +147,10 @@ def _of_server(site: Site) -> Iterable[Check]:
     if site.proxied:
         paths.append("net/ipv6/conf/all/proxy_ndp")
     for path in paths:
-        yield Check(f"{sysctl_key(path)} is 1", _seen(f"cat /proc/sys/{path}", "grep -x 1"))
+        yield Check(f"{sysctl_key(path)} is 1", f"sysctl {path} 1")
     for address in site.proxied:
         yield Check(
-            f"the proxy entry for {address} is on {external}",
-            f'echo "$proxies" | grep -F "{address} dev {external} "',
+            f"the proxy entry for {address} is on {external}", f"proxied {address} {external}"
         )
 
 
@@ -175,84 +160,19 @@ def losses(sentences: Iterable[str]) -> Iterable[str]:
         yield f"expected: all of this outlives a boot; would be lost at the next boot: {sentence}"
 
 
-def _seen(command: str, search: str) -> str:
-    """A command's output, met where the search finds something in it."""
-    return f'seen=$({command} 2>&1); echo "$seen"; echo "$seen" | {search} >/dev/null'
+# Each connection of TCP takes two files, and 1,024 is what a process is given by default.
+_START = """export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+ulimit -n "$(ulimit -Hn)"
+exec perl - <<'END_OF_PROGRAM'"""
 
 
-_OWN_IS_ANSWERED = "the host's own address is answered"
-
-_PROLOGUE = rf"""export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-proxies=$(ip -6 neighbour show proxy 2>&1)
-# From an address to another one, perhaps with the address of who answers further on, and a size.
-reach() {{
-    for attempt in $(seq {ATTEMPTS}); do
-        # -W bounds the wait for an answer; an address without a route fails at once.
-        answer=$(ping -6 -n -c 1 -W 1 ${{4:+-M do -s "$4"}} -I "$1" "$2" 2>&1) && break
-        # Who answers no echo request still says that a packet may go no further.
-        [ -z "$3" ] || case $(ping -6 -n -c 1 -W 1 ${{4:+-M do -s "$4"}} -t 1 -I "$1" "$3" 2>&1) in
-        *"From $2 "*) return 0 ;;
-        esac
-        sleep 0.2
-    done
-    said=$(echo "$answer" | grep -E 'transmitted|ping:|nreachable|rohibited' | tail -n 1)
-    echo "$said"
-    case $answer in *', 0% packet loss'*) return 0 ;; *) return 1 ;; esac
-}}
-# Neighbour solicitations that came, and advertisements sent: called again, since the last time.
-count() {{
-    while read -r key value; do
-        case $key in
-        Icmp6InNeighborSolicits) came=$((value - ${{came:-0}})) ;;
-        Icmp6OutNeighborAdvertisements) sent=$((value - ${{sent:-0}})) ;;
-        esac
-    done <"/proc/net/dev_snmp6/$1"
-}}
-# Of a tunnel's address that isn't answered: whether the host's own is.
-compare() {{
-    own=$(ip -6 route get "$1" 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/\1/p')
-    if ping -6 -n -c 1 -W 1 -I "$own" "$1" >/dev/null 2>&1; then
-        count "$2"
-        said="$said; {_OWN_IS_ANSWERED}: $own; to $2 came $came neighbour solicitations meanwhile"
-        said="$said, and $sent advertisements left"
-    fi
-    echo "$said"
-    return 1
-}}"""
-
-
-def script(wanted: list[Check]) -> str:
+def script(wanted: Iterable[Check]) -> str:
     """A shell script that makes all checks and prints a line for each: index, status, seen.
 
-    Many are made at once, so the lines come in any order.
+    They are made by one program, in any order.
     """
-    lines = [_PROLOGUE, *_tcp(wanted)]
-    commands = [(index, check) for index, check in enumerate(wanted) if not check.role]
-    for count, (index, check) in enumerate(commands, 1):
-        lines.append(
-            f"{{ answer=$({check.command}); status=$?; "
-            f"printf '@@ check %s %s %s\\n' {index} $status "
-            '"$(echo "$answer" | tail -n 1)"; } &'
-        )
-        if count % AT_ONCE == 0:
-            lines.append("wait")
-    lines += ["wait", ""]
-    return "\n".join(lines)
-
-
-def _tcp(wanted: Iterable[Check]) -> Iterable[str]:
-    """One program for all connections, beside what else is checked."""
-    tried = [
-        f"{index} {check.role} {check.way.source} {check.way.target}"
-        for index, check in enumerate(wanted)
-        if check.role and check.way
-    ]
-    if tried:
-        # Each connection takes two files, and 1024 is what a process is given by default.
-        yield "{ ulimit -n \"$(ulimit -Hn)\"; exec perl - 2>&1; } <<'END_OF_PROGRAM' &"
-        yield f"{_TCP.read_text()}__END__"
-        yield from tried
-        yield "END_OF_PROGRAM"
+    lines = [f"{index} {check.asked}" for index, check in enumerate(wanted)]
+    return "\n".join([_START, f"{_PROGRAM}prove();", "__END__", *lines, "END_OF_PROGRAM", ""])
 
 
 def results(wanted: list[Check], output: str) -> list[Result]:
@@ -265,6 +185,22 @@ def results(wanted: list[Check], output: str) -> list[Result]:
     return [Result(check, *told.get(index, (False, ""))) for index, check in enumerate(wanted)]
 
 
+def verified(site: Site, found: Collection[Result], *, in_full: bool) -> Iterable[str]:
+    """What is well: a line for each check, or where it would be very many, one for all."""
+    met = [result.sentence for result in found if result.is_met]
+    if in_full or len(site.ends) <= _SEVERAL:
+        yield from met
+    elif met:
+        yield (
+            f"verified: {len(met):,} of {len(found):,} checks of {len(site.ends):,} tunnels (-v "
+            "lists them)"
+        )
+
+
+_SEVERAL = 20
+"""Tunnels of a host that a person still reads of one by one."""
+
+
 def explanations(site: Site, found: Collection[Result]) -> Iterable[str]:
     """What several results say together, beyond each of them."""
     yield from _of_pings_alone(found)
@@ -272,12 +208,14 @@ def explanations(site: Site, found: Collection[Result]) -> Iterable[str]:
 
 
 _IS_CONNECTED = "a connection,"
-"""How the program begins where TCP isn't refused, and gets stuck."""
+"""How tcp.pl begins where TCP isn't refused, and gets stuck."""
+_OWN_IS_ANSWERED = "the host's own address is answered"
+"""What ping.pl says of a server."""
 
 
 def _of_pings_alone(found: Collection[Result]) -> Iterable[str]:
     """Ways that small pings pass, and large ones or TCP don't."""
-    ways = {r.check.way for r in found if r.is_met and not (r.check.role or r.check.size)}
+    ways = {r.check.way for r in found if r.is_met and not (r.check.is_tcp or r.check.size)}
     for result in found:
         way = result.check.way
         if way is None or result.is_met or way not in ways:
@@ -288,7 +226,7 @@ def _of_pings_alone(found: Collection[Result]) -> Iterable[str]:
                 f"{result.check.size} bytes don't: the IPv4 path has room for less. Where pings "
                 "show that, a run of both ends finds the MTU that fits; else write it under `mtu`"
             )
-        if not result.check.role or result.seen.startswith(_IS_CONNECTED):
+        if not result.check.is_tcp or result.seen.startswith(_IS_CONNECTED):
             continue
         if result.check.partner:
             where = f"on this host, or on {result.check.partner}"

@@ -1,16 +1,14 @@
-# Tries TCP connections, all at once, and prints a line for each: its index, 0 if it is met, what was
-# seen. Each is asked for in a line behind the program:
+# TCP connections:
 #
 #     INDEX client LOCAL REMOTE    a connection to the other end of a tunnel, which does the same as
 #     INDEX server LOCAL REMOTE    the other one of the two; each sends BYTES, and gets as many
 #     INDEX probe LOCAL REMOTE     any answer of a host on the Internet
-#
-# It needs no more of Perl than Debian's perl-base, which is Essential.
 use strict;
 use warnings;
 use Errno qw(EAGAIN EINPROGRESS ECONNREFUSED);
 use Fcntl qw(F_SETFL O_NONBLOCK O_RDWR);
-use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 unpack_sockaddr_in6 IPPROTO_IPV6 SO_REUSEPORT);
+use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 unpack_sockaddr_in6);
+use Socket qw(IPPROTO_IPV6 IPV6_RECVERR MSG_ERRQUEUE SO_REUSEPORT);
 
 # Of both ends; above the ports that Linux gives to others' connections.
 use constant PORT => 61041;
@@ -20,38 +18,16 @@ use constant PROBED => (53, 443, 80, 22);
 use constant SECONDS => 20;
 # Between one attempt and the next: at first, and at most.
 use constant { PAUSE => 0.1, LONGEST_PAUSE => 1, FAREWELL => 2 };
-use constant { IPV6_RECVERR => 25, MSG_ERRQUEUE => 0x2000 };
 
 $SIG{PIPE} = 'IGNORE';
-my (@wanted, %watched);
-my ($readable, $writable) = ('', '');
-
-# Time::HiRes isn't in perl-base.
-sub now {
-    open my $uptime, '<', '/proc/uptime' or die "/proc/uptime: $!\n";
-    return (split ' ', <$uptime>)[0];
-}
-
-my $start = now();
-
-sub watch {
-    my ($socket, $each, $heard, $for_writing) = @_;
-    my $number = fileno $socket;
-    $watched{$number} = [$socket, $each, $heard];
-    vec($readable, $number, 1) = 1;
-    vec($writable, $number, 1) = $for_writing ? 1 : 0;
-}
-
-sub forget {
-    my ($socket) = @_;
-    my $number = fileno $socket;
-    delete $watched{$number};
-    vec($readable, $number, 1) = vec($writable, $number, 1) = 0;
-}
+# Checks that aren't told of, and by number the sockets of servers whose clients don't go yet.
+my (@open, %parting);
+my $until;
 
 sub drop {
     my ($socket) = @_;
     forget($socket);
+    delete $parting{ fileno $socket };
     # With a reset instead of a farewell: no TIME_WAIT keeps the ports from the next proof.
     setsockopt $socket, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0);
     close $socket;
@@ -59,15 +35,14 @@ sub drop {
 
 sub ended {
     my ($each, $is_met, $seen) = @_;
-    return if $each->{is_over};
-    $each->{is_over} = 1;
-    printf "@@ check %d %d %s\n", $each->{index}, $is_met ? 0 : 1, $seen;
+    return if $each->{is_over}++;
+    told($each, $is_met, $seen);
     drop($_) for grep { defined } delete @$each{qw(listener connection)}, values %{ $each->{probes} };
 }
 
 sub opened {
     my ($local, $port) = @_;
-    socket my $socket, AF_INET6, SOCK_STREAM, 0 or die "socket: $!\n";
+    socket my $socket, AF_INET6, SOCK_STREAM, 0 or return;
     fcntl $socket, F_SETFL, O_RDWR | O_NONBLOCK;
     setsockopt $socket, SOL_SOCKET, $_, 1 for SO_REUSEADDR, SO_REUSEPORT;
     bind $socket, pack_sockaddr_in6($port, inet_pton(AF_INET6, $local)) or return;
@@ -85,7 +60,7 @@ sub listen_for {
     my $socket = opened($each->{local}, PORT) or return;
     listen $socket, 8 or return;
     $each->{listener} = $socket;
-    watch($socket, $each, \&accepted);
+    watch($socket, sub { accepted($each, @_) });
 }
 
 sub attempt {
@@ -98,7 +73,7 @@ sub attempt {
     if (connect $socket, pack_sockaddr_in6(PORT, inet_pton(AF_INET6, $each->{remote}))) {
         return connected($each);
     }
-    return watch($socket, $each, \&attempted, 1) if $! == EINPROGRESS;
+    return watch($socket, sub { attempted($each, @_) }, 1) if $! == EINPROGRESS;
     failed($each, "$!");
 }
 
@@ -141,7 +116,7 @@ sub connected {
     my ($each) = @_;
     @$each{qw(is_connected is_thanked left received)} = (1, 0, 'culvert ' x (BYTES / 8), '');
     $each->{most} ||= 0;
-    watch($each->{connection}, $each, \&exchanged, 1);
+    watch($each->{connection}, sub { exchanged($each, @_) }, 1);
 }
 
 sub exchanged {
@@ -158,7 +133,7 @@ sub exchanged {
     }
     my $length = length $each->{received};
     $each->{most} = $length if $length > $each->{most};
-    if ($length >= BYTES and !$each->{is_thanked} and $each->{role} eq 'client') {
+    if ($length >= BYTES and !$each->{is_thanked} and $each->{kind} eq 'client') {
         # "I have all of yours", which the server says last.
         $each->{left} .= '.';
         $each->{is_thanked} = 1;
@@ -167,10 +142,11 @@ sub exchanged {
         # Not to be dropped with the rest: the server waits for the client, which knows when to go.
         delete $each->{connection};
         ended($each, 1, 'all came');
-        return drop($socket) if $each->{role} eq 'client';
+        return drop($socket) if $each->{kind} eq 'client';
+        $parting{ fileno $socket } = $socket;
         $each->{left} .= '.';
     }
-    watch($socket, $each, \&exchanged, length $each->{left});
+    watch($socket, sub { exchanged($each, @_) }, length $each->{left});
 }
 
 # --- What failed ---
@@ -178,7 +154,7 @@ sub exchanged {
 sub seen {
     my ($each) = @_;
     my $in = "in @{[SECONDS]} s";
-    if ($each->{role} eq 'probe') {
+    if ($each->{kind} eq 'probe') {
         return "$each->{last}" if $each->{last};
         return "nothing came back from the ports @{[join ', ', PROBED]} $in";
     }
@@ -197,7 +173,7 @@ sub probe {
     setsockopt $socket, IPPROTO_IPV6, IPV6_RECVERR, 1 if $socket;
     if ($socket and (connect($socket, $remote) or $! == EINPROGRESS)) {
         $each->{probes}{$port} = $socket;
-        return watch($socket, $each, sub { answered($each, $port) }, 1);
+        return watch($socket, sub { answered($each, $port) }, 1);
     }
     $each->{last} = "port $port: $!";
     $each->{again}{$port} = now() + LONGEST_PAUSE;
@@ -217,13 +193,13 @@ sub answered {
     $each->{again}{$port} = now() + LONGEST_PAUSE;
 }
 
-while (my $line = <DATA>) {
-    my ($index, $role, $local, $remote) = split ' ', $line;
-    push @wanted, { index => $index, role => $role, local => $local, remote => $remote };
-}
-$| = 1;
-for my $each (@wanted) {
-    if ($each->{role} eq 'probe') {
+# --- All of them ---
+
+sub begin_tcp {
+    my ($each, $local, $remote) = @_;
+    @$each{qw(local remote)} = ($local, $remote);
+    push @open, $each;
+    if ($each->{kind} eq 'probe') {
         $each->{again} = { map { $_ => 0 } PROBED };
     }
     else {
@@ -232,13 +208,19 @@ for my $each (@wanted) {
     }
 }
 
-my $deadline = $start + SECONDS;
-while (1) {
-    my $now = now();
-    my @open = grep { !$_->{is_over} } @wanted;
-    last if $now > $deadline or !@open && !%watched;
+# For how long nothing is to be begun.
+sub go_on_connecting {
+    my ($now) = @_;
+    $until ||= $now + SECONDS;
+    if ($now > $until) {
+        ended($_, 0, seen($_)) for @open;
+        drop($_) for values %parting;
+    }
+    my $were_open = @open;
+    @open = grep { !$_->{is_over} } @open;
+    $until = $now + FAREWELL if $were_open and !@open;
     for my $each (@open) {
-        if ($each->{role} eq 'probe') {
+        if ($each->{kind} eq 'probe') {
             for my $port (grep { $each->{again}{$_} <= $now } keys %{ $each->{again} }) {
                 delete $each->{again}{$port};
                 probe($each, $port);
@@ -248,13 +230,5 @@ while (1) {
             attempt($each);
         }
     }
-    select my $can_read = $readable, my $can_write = $writable, undef, 0.05;
-    my $ready = unpack 'b*', $can_read | $can_write;
-    for (my $number = index $ready, '1'; $number >= 0; $number = index $ready, '1', $number + 1) {
-        my ($socket, $each, $heard) = @{ $watched{$number} || next };
-        $heard->($each, $socket);
-    }
-    # What is left are servers whose clients don't go.
-    $deadline = now() + FAREWELL if @open and !grep { !$_->{is_over} } @wanted;
+    return @open || %parting ? LONGEST_TURN : ();
 }
-ended($_, 0, seen($_)) for grep { !$_->{is_over} } @wanted;

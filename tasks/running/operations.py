@@ -109,7 +109,8 @@ def verify() -> Commands:
     except PyinfraError as error:
         yield _failure([f"nothing is known of the tunnels: {error}"])
         return
-    say_all(host, (result.sentence for result in results if result.is_met), "green")
+    # What pyinfra's own -v sets.
+    say_all(host, proof.verified(site, results, in_full=state.print_noop_info), "green")
     failures = [result.sentence for result in results if not result.is_met]
     if failures:
         failures += proof.explanations(site, results)

@@ -57,7 +57,7 @@ HOSTS: list[tuple[Change, str | None]] = [
     (lambda s: replace(s, ping="ping utility, iputils-s20180629"), None),
     (
         lambda s: replace(s, ping="ping (GNU inetutils) 2.4"),
-        "`ping` is another one than the proof needs, it says of itself 'ping (GNU inetutils) 2.4'",
+        "`ping` is another one than a run needs, it says of itself 'ping (GNU inetutils) 2.4'",
     ),
     (room("/etc/network/interfaces.d"), None),
     (

@@ -71,7 +71,7 @@ def answer(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool
     else:
         failing = self.host.data.get("fails_check")
         seen = self.host.data.get("says", "what was seen")
-        lines = [f"@@ check {i} {int(i == failing)} {seen}" for i in range(20)]
+        lines = [f"@@ check {i} {int(i == failing)} {seen}" for i in range(200)]
         proving.add(self.host.name)
         if self.host.data.get("waits_for_other"):
             gevent.sleep(0.5)

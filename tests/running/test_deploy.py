@@ -1,5 +1,8 @@
 """A run from end to end on fake hosts: what it costs, what it says, how it ends."""
 
+import re
+from typing import Any
+
 import pytest
 
 from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
@@ -143,6 +146,37 @@ def test_a_check_that_fails_is_a_failed_run(run: Start) -> None:
         f"expected: {SERVER_HOST} answers at 2001:db8:1::2 through sit-ipv6; seen: what was seen"
         in done.output
     )
+
+
+def of_many_tunnels(run: Start, *arguments: str, **data: Any) -> list[str]:
+    """What the proof of a server with 21 tunnels says, whose clients aren't in the run."""
+    others = {
+        f"@fake/web{n}": {"tunnel": {"server": SERVER_HOST, "number": n, "ipv4": f"192.0.2.{n}"}}
+        for n in range(2, 22)
+    }
+    alone = ("tasks.verify.verify", "-y", "--limit", SERVER_HOST)
+    done = run(*alone, *arguments, server={"is_deployed": True, **data}, others=others)
+    return [
+        line.partition("] ")[2]
+        for line in done.stderr.splitlines()
+        if re.search(r"\] +(verif|exp)", line)
+    ]
+
+
+def test_of_many_tunnels_what_is_well_is_said_in_a_line(run: Start) -> None:
+    assert of_many_tunnels(run) == [
+        "verified: 67 of 67 checks of 21 tunnels (-v lists them)",
+    ]
+    assert of_many_tunnels(run, fails_check=0) == [
+        "verified: 66 of 67 checks of 21 tunnels (-v lists them)",
+        "expected: 2001:4860:4860::8888 on the Internet answers 2001:db8:1::2; seen: what was seen",
+    ]
+
+
+def test_every_check_of_many_tunnels_is_listed_on_demand(run: Start) -> None:
+    lines = of_many_tunnels(run, "-v")
+    assert len(lines) == 67
+    assert "verified: the proxy entry for 2001:db8:1::2b is on eth0" in lines
 
 
 def test_verification_alone_changes_nothing(run: Start) -> None:

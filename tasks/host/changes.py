@@ -329,7 +329,7 @@ finish() {
 trap finish EXIT
 trap 'exit 129' HUP INT TERM""".replace("@DISMISSED@", rollback.DISMISSED)
 # All is done: nothing is taken back from here on, unless nobody says that it is well.
-_AWAITING = ('put "$hold/deadline" "$(($(uptime) + within))"', "held=")
+_AWAITING = ('uptime; put "$hold/deadline" "$((up + within))"', "held=")
 _EPILOGUE = """}
 main </dev/null
 """

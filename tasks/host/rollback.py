@@ -146,7 +146,8 @@ watch() {{
         last=$at
     done
 }}
-echo "$$ $(born $$)" >"$scratch/pid"
+born $$
+echo "$$ $began" >"$scratch/pid"
 watch >/dev/null 2>&1 &
 watching=$!
 echo "$watching" >"$scratch/watch"
@@ -299,7 +300,8 @@ went_back() {{
     [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && echo kept || echo undone
 }}
 # From now on, as long as the script may take, and more.
-! mine || [ ! -e "$hold/deadline" ] || put "$hold/deadline" $(($(uptime) + {within}))"""
+uptime
+! mine || [ ! -e "$hold/deadline" ] || put "$hold/deadline" $((up + {within}))"""
 
 
 _GOING_BACK = 30

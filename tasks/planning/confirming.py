@@ -136,7 +136,8 @@ def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[st
     )
 
 
-_JUDGING = f"""until=$(($(uptime) + patience)) seen=
+_JUDGING = f"""uptime
+until=$((up + patience)) seen=
 while :; do
     # What has answered once, does: of very many, now and then one doesn't. Routes are there or not.
     seen="$(echo "$seen" | grep ' answers')
@@ -144,7 +145,8 @@ $(probe)"
     lost=$(echo "$expected" | while read -r line; do
         [ -z "$line" ] || echo "$seen" | grep -qxF "{_WORKS}$line" || echo "{_LOST}$line"
     done)
-    [ -n "$lost" ] && [ "$(uptime)" -lt "$until" ] || break
+    uptime
+    [ -n "$lost" ] && [ "$up" -lt "$until" ] || break
     sleep 1
 done
 if [ -n "$lost" ]; then

@@ -2,11 +2,13 @@
 
 import base64
 import difflib
+import gzip
 import json
 import shlex
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import PurePosixPath
 
 from pydantic import TypeAdapter
@@ -182,7 +184,7 @@ class Changes:
                 _sweep(self.folders),
                 *rollback.arming(guard, self.way_back(), self.record(), _folders(written)),
                 f'staged="{" ".join(change.staged for change in written)}"',
-                *(line for change in written for line in _stage(change)),
+                *_stage(written),
                 *_run(self.checks),
                 *(line for n, act in enumerate(self._actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
@@ -248,7 +250,7 @@ class Changes:
                 _TOOLS,
                 _FINISH,
                 'root="$scratch/root"',
-                *(line for change in written for line in _stage(change)),
+                *_stage(written),
                 *_run(self.checks),
                 _REHEARSED,
             ]
@@ -362,16 +364,31 @@ def _sweep(folders: Iterable[str]) -> str:
     return f"rm -f {WARNINGS}; find {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
 
 
-def _stage(change: FileChange) -> Iterable[str]:
-    assert change.after is not None
-    content = base64.b64encode(change.after.text.encode()).decode()
-    yield f"step={shlex.quote(f'writing {change.path}')}"
-    yield f"folder $root{PurePosixPath(change.path).parent}"
-    # Nobody else's to read until it has its mode.
-    yield f"(umask 077; echo {content} | base64 -d >{change.staged})"
-    yield f"chmod {change.after.mode:04o} {change.staged}"
+def _stage(changes: Collection[FileChange]) -> Iterable[str]:
+    """Writes new files where they wait: all of them by one program each step of the way."""
+    if not changes:
+        return
+    yield "step='writing the new files'"
+    for path in _folders(changes):
+        yield f"folder $root{path}"
+    yield "base64 -d <<'END' | tar -xzmpf - --no-same-owner -C \"$root/\""
+    yield f"{_archive(changes)}END"
     # Also finds a disk that is full only when the data gets there.
-    yield f"sync {change.staged}"
+    yield f"sync {' '.join(change.staged for change in changes)}"
+
+
+def _archive(changes: Iterable[FileChange]) -> str:
+    """The files by the names under which they wait, for tar: as base64, in lines."""
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for change in changes:
+            assert change.after is not None
+            text = change.after.text.encode()
+            entry = tarfile.TarInfo(change.staged.removeprefix("$root/"))
+            entry.size, entry.mode = len(text), change.after.mode
+            archive.addfile(entry, BytesIO(text))
+    # The same files give the same script.
+    return base64.encodebytes(gzip.compress(packed.getvalue(), mtime=0)).decode()
 
 
 class _Put(Step):

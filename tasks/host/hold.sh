@@ -29,8 +29,12 @@ put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 # Whoever began it may be gone, and nobody read what it prints.
 undo() { sh "$undoing/undo" now "$1" </dev/null >/dev/null 2>&1; }
 release() { rm -rf "$hold.left"; mv -T "$hold" "$hold.left" 2>/dev/null; rm -rf "$hold.left"; }
-# What sshd told the shell above: sudo tells it to nobody.
+# What sshd told this shell, or one above: sudo tells it to nobody.
 origin() {
+    if [ -n "${SSH_CONNECTION-}" ]; then
+        echo " from ${SSH_CONNECTION%% *}"
+        return
+    fi
     each=$$
     while [ "${each:-0}" -gt 1 ]; do
         found=$(tr '\0' '\n' 2>/dev/null <"/proc/$each/environ" | sed -n 's/^SSH_CONNECTION=//p')

@@ -245,7 +245,7 @@ def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iter
 
 
 def _written(path: str, text: str) -> Iterable[str]:
-    yield f"base64 -d <<'END' | gunzip >\"{path}\"\n{_packed(text)}END"
+    yield f"base64 -d <<'END' | gzip -d >\"{path}\"\n{_packed(text)}END"
 
 
 def _packed(text: str) -> str:

@@ -12,7 +12,7 @@ from netaddr import IPAddress
 from tasks.declared import declaration
 from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Node
-from tasks.host.changes import Changes, Step
+from tasks.host.changes import Changes
 from tasks.host.state import File, HostState, Route
 from tasks.parts import managers
 from tasks.planning.obstacles import ObstacleError
@@ -101,16 +101,15 @@ def planned(wanted: Node, host: Host, of: HostState, manager: str) -> Changes:
 def check(changes: Changes, before: Host, after: Host) -> None:
     """The way back of a run, from its end and from everywhere on its way."""
     host = after.copied()
-    simulated.apply_reversed(changes, host)
+    simulated.apply(changes.reversed(), host)
     assert host.told() == before.told()
-    for number, action in enumerate(simulated.actions(changes), 1):
+    for number, action in enumerate(changes.actions, 1):
         # From where nothing is done of the last action to where all of it is.
-        count = len(action.commands) if isinstance(action, Step) else 1
-        for commands in range(count + 1):
+        for parts in range(len(simulated.parts_of(action)) + 1):
             host = before.copied()
-            simulated.begin(changes, host, number, commands)
+            simulated.begin(changes, host, number, parts)
             simulated.take_back(changes, host, number)
-            assert host.told() == before.told(), (number, commands, action)
+            assert host.told() == before.told(), (number, parts, action)
 
 
 @pytest.mark.parametrize("name", [FRA, WEB])
@@ -188,7 +187,7 @@ def break_rest(host: Host, kind: str) -> None:
             if "-radvd-" in path and path.endswith(".service"):
                 host.files[path] = File(f"{file.text}# by hand\n")
                 name = path.rpartition("/")[2]
-                shell = simulated.Shell(host, Changes(""))
+                shell = simulated.Shell(host)
                 shell.run("systemctl daemon-reload")
                 shell.run(f"systemctl restart {name}")
     if kind == "files":
@@ -196,7 +195,7 @@ def break_rest(host: Host, kind: str) -> None:
         # And whoever reads them has done so.
         host.connections = {path: host.files[path].text for path in host.connections}
         host.generated = {path: f"{text}# by hand\n" for path, text in host.generated.items()}
-        shell = simulated.Shell(host, Changes(""))
+        shell = simulated.Shell(host)
         shell.run("systemctl daemon-reload")
         for name in [name for name, each in host.services.items() if each.is_active]:
             shell.run(f"systemctl restart {name}")

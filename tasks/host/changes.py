@@ -73,6 +73,7 @@ class Step:
     `undo` takes all of it back, also where the commands came no further than half way, and where
     somebody else has taken some of it back. `reason` is a few words on the last line, where that
     doesn't speak for itself. What `outlasts` a boot isn't undone by one, with the old files back.
+    Commands of iproute2 that follow one another, also those of several steps, are one process's.
     """
 
     shown: tuple[str, ...]
@@ -221,12 +222,15 @@ class Changes:
         is still to come up; and why. What can't be taken back is told in its report.
         """
         back = [*enumerate(self.actions, 1)][::-1]
+        # Tunnels go and come back all in one, by their manager.
+        most = max((len(action.shown) for _, action in back), default=0)
+        beginning = rollback.BACK.replace("@BEGUN@", str(len(back)))
         leftovers = [each for c in self.files for each in (c.kept, c.staged.removeprefix("$root"))]
         return "\n".join(
             [
                 _HEAD.replace("set -eu", "set -u"),
                 _TOOLS,
-                rollback.BACK.replace("@BEGUN@", str(len(back))),
+                beginning.replace("@PATIENCE@", str(_PATIENCE + most // 4)),
                 *(line for number, action in back for line in _undo(number, action)),
                 f"rm -f {' '.join(leftovers)}",
                 'for folder in $(cat "$undoing/made"); do rmdir "$folder" 2>/dev/null; done',
@@ -260,6 +264,10 @@ class Changes:
                 _REHEARSED,
             ]
         )
+
+
+_PATIENCE = 60
+"""Seconds."""
 
 
 def sysctl_lines(path: str, after: str, state: HostState) -> Iterable[str]:
@@ -326,7 +334,8 @@ delete_links() {
 are_up() {
     ip -6 -oneline address show up | sed -E 's/^[0-9]+: ([^ ]+) +inet6 ([^ ]+) .*/\1 \2/' \
         >"$scratch/up"
-    missing=$(printf '%s %s\n' "$@" | grep -vxFf "$scratch/up") || return 0
+    missing=$(printf '%s %s\n' "$@" | grep -vxFf "$scratch/up") || true
+    [ -n "$missing" ] || return 0
     step="bringing up $(echo $(echo "$missing" | sed 's/ / with /; $!s/$/,/'))"
     return 1
 }
@@ -522,10 +531,9 @@ def _batches(commands: Iterable[str], *, is_forced: bool) -> Iterable[str]:
     for (program, or_true), found in groupby(commands, kind):
         several = [*found]
         if program and len(several) > 1:
-            lines = "\n".join(each.removeprefix(f"{program} ") for each in several)
-            lines = lines.replace(or_true, "") if or_true else lines
+            lines = (each.removeprefix(f"{program} ").removesuffix(or_true) for each in several)
             force = " -force" if is_forced or or_true else ""
-            yield f"batch '{program}' '{lines}'{force}{or_true}"
+            yield "batch '{}' '{}'{}{}".format(program, "\n".join(lines), force, or_true)
         else:
             yield from several
 

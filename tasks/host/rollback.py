@@ -136,7 +136,7 @@ trouble() {{
     fi
 }}
 # What hangs, like somebody's hook, doesn't keep the rest from being taken back.
-patience=60
+patience=@PATIENCE@
 watch() {{
     last=
     while sleep "$patience" && lives "$scratch/pid"; do
@@ -152,7 +152,10 @@ watch >/dev/null 2>&1 &
 watching=$!
 echo "$watching" >"$scratch/watch"
 """
-"""What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
+"""What a script that goes back begins with.
+
+@BEGUN@ stands for the number of all changes, @PATIENCE@ for the seconds that one of them may take.
+"""
 BACK_AGAIN = f"""kill "$watching" 2>/dev/null
 {_RECALL} >/dev/null 2>&1
 now=$(date -u '+%Y-%m-%d %H:%M:%S')

@@ -743,15 +743,15 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     # What looks at new files, and finds no fault with them.
     (
         r"(listed=|case |ifup --|nmcli --offline |radvd --configtest |cat ).*2>&1.*|"
-        r"case \$listed in.*|\[ \"\$\(ifquery .*|nmcli --offline .*|cat [^<]*interfaces\"",
+        r"case \$listed in.*|ifquery .*|nmcli --offline .*|cat [^<]*interfaces\"",
         Shell._nothing,
     ),
     (
-        r"nmcli connection load (?P<paths>[\w./ -]+?)( 2>&1 \| \{ ! grep .*; \})?",
+        r"(refused=\$\()?nmcli connection load (?P<paths>[\w./ -]+?)( 2>&1 .*)?",
         Shell._load_connections,
     ),
     (
-        r"nmcli --wait 60 connection delete (?P<uuids>uuid [\w -]+) >/dev/null 2>&1",
+        r"nmcli --wait \d+ connection delete (?P<uuids>uuid [\w -]+) >/dev/null 2>&1",
         Shell._delete_connections,
     ),
     (

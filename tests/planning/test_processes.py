@@ -24,7 +24,7 @@ FEW, MANY = 1, 101
 EACH = 0.2
 _REAL = (
     *("base64", "cat", "chmod", "cp", "date", "find", "grep", "gzip", "ln", "mkdir", "mktemp"),
-    *("mv", "perl", "rm", "rmdir", "sed", "sort", "tar", "wc"),
+    *("mv", "perl", "rm", "rmdir", "sed", "sort", "tar"),
 )
 _PLACES = ("etc", "run", "var/lib", "proc/sys", "sys/class/net")
 _PLACE = re.compile(rf"(?<=[\s\"'=<>;(])/(?=(?:{'|'.join(_PLACES)})\b)")

@@ -24,8 +24,8 @@ _VERSION_IS = "version: "
 _CONFIGURATION = "configuration:"
 # Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
 _NEEDED = (1, 38)
-# Seconds in which it deletes connections; 10 by itself, for however many.
-_PATIENCE = 60
+# Seconds in which it deletes connections; by itself it has 10, for however many.
+_PATIENCE = 30
 _OF_FALLBACK = re.compile(rf"\s*interface-name\s*=\s*{FALLBACK}\s*$")
 _ASLEEP = re.compile(r"\s*autoconnect\s*=\s*(?:false|no|0)\s*$", re.IGNORECASE)
 
@@ -164,8 +164,8 @@ fi 2>/dev/null""",
         # it is told to bring the connection up.
         yield from sit.creation(ends)
         # It ends well, whatever it can't read.
-        refused = "{ ! grep '^Could not load file'; }"
-        yield f"{_load(end.interface for end in ends)} 2>&1 | {refused}"
+        load = f"{_load(end.interface for end in ends)} 2>&1 | sed -n '/^Could not load/p'"
+        yield f'refused=$({load}); [ -z "$refused" ] || {{ step=$(echo $refused); false; }}'
 
     def remove(self, interfaces: Collection[str]) -> Iterable[str]:
         # While it knows the connections, it makes the links again as soon as they are gone. The

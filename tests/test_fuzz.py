@@ -6,6 +6,7 @@ value leaves a mark.
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ INVENTORY: dict[str, dict[str, Any]] = {
 # What scripts start on a host. Nothing else is in reach of what is run here.
 PROGRAMS = (
     *("awk", "base64", "cat", "chmod", "cmp", "cp", "cut", "date", "df", "env", "find", "flock"),
-    *("grep", "gunzip", "head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables"),
+    *("grep", "gzip", "head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables"),
     *("ip6tables-nft-save",),
     *("ip6tables-save", "iptables", "iptables-nft-save", "iptables-save", "ln", "ls", "lsns"),
     *("mkfifo", "modprobe", "mv", "netplan", "nft", "nmcli", "nsenter", "paste", "perl", "ping"),
@@ -100,6 +101,8 @@ PROGRAMS = (
     *("sync", "systemctl", "systemd-run"),
     *("tail", "tar", "tee", "timeout", "tr", "ufw", "wc"),
 )
+# By which new files come there.
+REAL = ("base64", "gzip", "tar")
 
 
 class Shell:
@@ -113,9 +116,10 @@ class Shell:
         for inner in (self.programs, self.root, folder / "scratch"):
             inner.mkdir()
         # A process for each would take its time.
-        self.functions = "".join(f"{each}() {{ :; }}\n" for each in PROGRAMS if "-" not in each)
+        named = (each for each in PROGRAMS if "-" not in each and each not in REAL)
+        self.functions = "".join(f"{each}() {{ :; }}\n" for each in named)
         for each in PROGRAMS:
-            self._write(each, ":")
+            self._write(each, f'exec {shutil.which(each)} "$@"' if each in REAL else ":")
         self._write(MARK, f"echo >>{self.mark}")
         self._write("unshare", "echo 'table inet culvert {'")
         self._write("mktemp", f"echo {folder}/scratch")
@@ -141,7 +145,7 @@ class Shell:
         here = here.replace("made= root=", f"made= root={self.root}")
         here = here.replace(' >"/proc/sys/$1"; }', " >/dev/null; }")
         # Culvert's own programs on a host.
-        here = re.sub(r"^/\S+", "cat", here, flags=re.MULTILINE)
+        here = re.sub(r"^/(etc|usr|run)/\S+", "cat", here, flags=re.MULTILINE)
         here = here.replace("/run/culvert", f"{self.folder}/culvert")
         here = here.replace("store=/var/lib/culvert", f"store={self.folder}/store")
         here = here.replace(f"put {rollback.REPORT}", f"put {self.root}{rollback.REPORT}")

@@ -2,11 +2,15 @@
 
 import base64
 import difflib
+import gzip
 import json
+import re
 import shlex
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
-from io import StringIO
+from io import BytesIO, StringIO
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from pydantic import TypeAdapter
@@ -69,6 +73,7 @@ class Step:
     `undo` takes all of it back, also where the commands came no further than half way, and where
     somebody else has taken some of it back. `reason` is a few words on the last line, where that
     doesn't speak for itself. What `outlasts` a boot isn't undone by one, with the old files back.
+    Commands of iproute2 that follow one another, also those of several steps, are one process's.
     """
 
     shown: tuple[str, ...]
@@ -182,9 +187,9 @@ class Changes:
                 _sweep(self.folders),
                 *rollback.arming(guard, self.way_back(), self.record(), _folders(written)),
                 f'staged="{" ".join(change.staged for change in written)}"',
-                *(line for change in written for line in _stage(change)),
+                *_stage(written),
                 *_run(self.checks),
-                *(line for n, act in enumerate(self._actions, 1) for line in _act(n, act)),
+                *(line for n, act in enumerate(self.actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
                 "step='having the change stay'",
                 *(_AWAITING if guard.within else self.staying()),
@@ -193,11 +198,14 @@ class Changes:
         )
 
     @property
-    def _actions(self) -> list[Step]:
-        removals, steps = self.removals, self.steps
-        if self.goes_back:
-            removals, steps = (tuple(map(_tolerant, each)) for each in (removals, steps))
-        return [*removals, *map(_put, self.files), *steps]
+    def actions(self) -> list[Step]:
+        """All of it as the script does it, by as few processes as may be; `begun` counts these."""
+        batched = _tolerant if self.goes_back else _batched
+        return [
+            *map(batched, _joined(self.removals)),
+            *_put(self.files),
+            *map(batched, _joined(self.steps)),
+        ]
 
     def staying(self) -> Iterable[str]:
         """Lines that confirm what was changed."""
@@ -213,13 +221,16 @@ class Changes:
         Its arguments are `now`, or `boot` where the machine has started anew since and its network
         is still to come up; and why. What can't be taken back is told in its report.
         """
-        back = [*enumerate(self._actions, 1)][::-1]
+        back = [*enumerate(self.actions, 1)][::-1]
+        # Tunnels go and come back all in one, by their manager.
+        most = max((len(action.shown) for _, action in back), default=0)
+        beginning = rollback.BACK.replace("@BEGUN@", str(len(back)))
         leftovers = [each for c in self.files for each in (c.kept, c.staged.removeprefix("$root"))]
         return "\n".join(
             [
                 _HEAD.replace("set -eu", "set -u"),
                 _TOOLS,
-                rollback.BACK.replace("@BEGUN@", str(len(back))),
+                beginning.replace("@PATIENCE@", str(_PATIENCE + most // 4)),
                 *(line for number, action in back for line in _undo(number, action)),
                 f"rm -f {' '.join(leftovers)}",
                 'for folder in $(cat "$undoing/made"); do rmdir "$folder" 2>/dev/null; done',
@@ -248,11 +259,15 @@ class Changes:
                 _TOOLS,
                 _FINISH,
                 'root="$scratch/root"',
-                *(line for change in written for line in _stage(change)),
+                *_stage(written),
                 *_run(self.checks),
                 _REHEARSED,
             ]
         )
+
+
+_PATIENCE = 60
+"""Seconds."""
 
 
 def sysctl_lines(path: str, after: str, state: HostState) -> Iterable[str]:
@@ -294,7 +309,38 @@ folder() {
     [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
 }
 sysctl() { echo "$2" >"/proc/sys/$1"; }
-sysctl_again() { [ "$(cat "/proc/sys/$1")" = "$2" ] || sysctl "$1" "$2"; }""".replace(
+sysctl_again() { [ "$(cat "/proc/sys/$1")" = "$2" ] || sysctl "$1" "$2"; }
+# What follows does for many at once what would be a process for each; $step then tells what failed.
+# Commands of iproute2: what each begins with, and in lines the rest of each. By itself it stops at
+# the first that fails, with -force it tries them all.
+batch() {
+    said=$($1 ${3-} -batch - 2>&1 <<END
+$2
+END
+    ) && return
+    # Some ways to fail end it without a word on the line.
+    lines=$(echo "$said" | sed -n 's/^Command failed -:\([0-9]*\)$/\1p/p')
+    step=$(echo $(echo "$2" | sed -n "${lines:-p}" | sed "s/^/$1 /; \$!s/\$/;/"))
+    echo "$said" >&2
+    return 1
+}
+# Whoever made them may take them away meanwhile.
+delete_links() {
+    for each; do [ ! -e "/sys/class/net/$each" ] || echo "link delete $each"; done |
+        ip -force -batch - 2>/dev/null || true
+    for each; do [ ! -e "/sys/class/net/$each" ] || { step="ip link delete $each"; return 1; }; done
+}
+# Of interfaces and their addresses, one after the other.
+are_up() {
+    ip -6 -oneline address show up | sed -E 's/^[0-9]+: ([^ ]+) +inet6 ([^ ]+) .*/\1 \2/' \
+        >"$scratch/up"
+    missing=$(printf '%s %s\n' "$@" | grep -vxFf "$scratch/up") || true
+    [ -n "$missing" ] || return 0
+    step="bringing up $(echo $(echo "$missing" | sed 's/ / with /; $!s/$/,/'))"
+    return 1
+}
+# Lines of what a file is called, and what it is to be.
+rename() { perl -lane 'rename $F[0], $F[1] or die "$F[1]: $!\n"'; }""".replace(
     "@WARNINGS@", WARNINGS
 )
 _FINISH = r"""step=start staged= held= armed= begun=0
@@ -329,7 +375,7 @@ finish() {
 trap finish EXIT
 trap 'exit 129' HUP INT TERM""".replace("@DISMISSED@", rollback.DISMISSED)
 # All is done: nothing is taken back from here on, unless nobody says that it is well.
-_AWAITING = ('put "$hold/deadline" "$(($(uptime) + within))"', "held=")
+_AWAITING = ('uptime; put "$hold/deadline" "$((up + within))"', "held=")
 _EPILOGUE = """}
 main </dev/null
 """
@@ -362,36 +408,61 @@ def _sweep(folders: Iterable[str]) -> str:
     return f"rm -f {WARNINGS}; find {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
 
 
-def _stage(change: FileChange) -> Iterable[str]:
-    assert change.after is not None
-    content = base64.b64encode(change.after.text.encode()).decode()
-    yield f"step={shlex.quote(f'writing {change.path}')}"
-    yield f"folder $root{PurePosixPath(change.path).parent}"
-    # Nobody else's to read until it has its mode.
-    yield f"(umask 077; echo {content} | base64 -d >{change.staged})"
-    yield f"chmod {change.after.mode:04o} {change.staged}"
+def _stage(changes: Collection[FileChange]) -> Iterable[str]:
+    """Writes new files where they wait: all of them by one program each step of the way."""
+    if not changes:
+        return
+    yield "step='writing the new files'"
+    for path in _folders(changes):
+        yield f"folder $root{path}"
+    yield "base64 -d <<'END' | tar -xzmpf - --no-same-owner -C \"$root/\""
+    yield f"{_archive(changes)}END"
     # Also finds a disk that is full only when the data gets there.
-    yield f"sync {change.staged}"
+    yield f"sync {' '.join(change.staged for change in changes)}"
+
+
+def _archive(changes: Iterable[FileChange]) -> str:
+    """The files by the names under which they wait, for tar: as base64, in lines."""
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for change in changes:
+            assert change.after is not None
+            text = change.after.text.encode()
+            entry = tarfile.TarInfo(change.staged.removeprefix("$root/"))
+            entry.size, entry.mode = len(text), change.after.mode
+            archive.addfile(entry, BytesIO(text))
+    # The same files give the same script.
+    return base64.encodebytes(gzip.compress(packed.getvalue(), mtime=0)).decode()
 
 
 class _Put(Step):
-    """A file that takes its place, or goes."""
+    """Files that take their places, or go."""
 
 
-def _put(change: FileChange) -> Step:
-    commands, undo = [], [f"rm -f {change.path}"]
-    if change.before:
-        commands.append(f"ln -f {change.path} {change.kept}")
-        # Without room on the disk, too; else from what was kept beside it.
-        undo = [
-            f"mv -f {change.kept} {change.path} 2>/dev/null || "
-            f"{{\n{_written(change.before, change.path)}\n}}"
-        ]
+def _put(changes: Collection[FileChange]) -> Iterable[Step]:
+    """Those that are new as one: of these nothing was there that would have to come back."""
+    if new := [change for change in changes if not change.before]:
+        paths = tuple(change.path for change in new)
+        names = " ".join(paths)
+        lines = "\n".join(f"{change.staged} {change.path}" for change in new)
+        undo = f"rm -f {names} || {{ step=$(echo $(ls -d {names} 2>/dev/null)); false; }}"
+        yield _Put(paths, (f"rename <<END\n{lines}\nEND",), (undo,), outlasts=True)
+    for change in changes:
+        if change.before:
+            yield _replaced(change, change.before)
+
+
+def _replaced(change: FileChange, before: File) -> Step:
+    commands = [f"ln -f {change.path} {change.kept}"]
     if change.after:
         commands.append(f"mv -f {change.staged} {change.path}")
     else:
         commands.append(f"rm -f {change.path}")
-    return _Put((change.path,), tuple(commands), tuple(undo), outlasts=True)
+    # Without room on the disk, too; else from what was kept beside it.
+    undo = (
+        f"mv -f {change.kept} {change.path} 2>/dev/null || {{\n{_written(before, change.path)}\n}}"
+    )
+    return _Put((change.path,), tuple(commands), (undo,), outlasts=True)
 
 
 def _written(file: File, path: str) -> str:
@@ -424,16 +495,60 @@ def _folders(files: Iterable[FileChange]) -> list[str]:
     return sorted({str(PurePosixPath(each.path).parent) for each in files})
 
 
-def _act(number: int, action: Step) -> Iterable[str]:
-    """One change; how far it is stands where what takes it back looks."""
-    yield f'begun={number}; echo {number} >"$hold/begun"'
-    yield from _run(action.commands)
+_IPROUTE = re.compile(
+    r"(?P<program>ip(?: -6)?) (?P<rest>[a-z][\w@%+=:,./ -]*?)(?P<or_true> \|\| true)?", re.ASCII
+)
+"""A command of iproute2's, of words that mean nothing else to a shell, nor in its batches."""
+
+
+def _joined(steps: Iterable[Step]) -> Iterable[Step]:
+    """Those that follow one another and are nothing but commands of iproute2's, as one."""
+
+    def kind(step: Step) -> tuple[bool, bool]:
+        return all(map(_IPROUTE.fullmatch, (*step.commands, *step.undo))), step.outlasts
+
+    for (is_of_iproute, outlasts), found in groupby(steps, kind):
+        several = [*found]
+        if is_of_iproute:
+            commands = tuple(command for step in several for command in step.commands)
+            undo = tuple(command for step in several[::-1] for command in step.undo)
+            yield Step((), commands, undo, outlasts=outlasts)
+        else:
+            yield from several
+
+
+def _batched(step: Step, *, is_forced: bool = False) -> Step:
+    """The step, whose commands of iproute2's that follow one another are one process's."""
+    commands = tuple(_batches(step.commands, is_forced=is_forced))
+    return replace(step, commands=commands, undo=tuple(_batches(step.undo, is_forced=True)))
+
+
+def _batches(commands: Iterable[str], *, is_forced: bool) -> Iterable[str]:
+    def kind(command: str) -> tuple[str, str]:
+        found = _IPROUTE.fullmatch(command)
+        return (found["program"], found["or_true"] or "") if found else ("", "")
+
+    for (program, or_true), found in groupby(commands, kind):
+        several = [*found]
+        if program and len(several) > 1:
+            lines = (each.removeprefix(f"{program} ").removesuffix(or_true) for each in several)
+            force = " -force" if is_forced or or_true else ""
+            yield "batch '{}' '{}'{}{}".format(program, "\n".join(lines), force, or_true)
+        else:
+            yield from several
 
 
 def _tolerant(step: Step) -> Step:
     """Whatever becomes of each command: what the host is after all of them is what counts."""
-    commands = (f"{{\n{command}\n}} 2>/dev/null || true" for command in step.commands)
-    return replace(step, commands=tuple(commands))
+    batched = _batched(step, is_forced=True)
+    commands = (f"{{\n{command}\n}} 2>/dev/null || true" for command in batched.commands)
+    return replace(batched, commands=tuple(commands))
+
+
+def _act(number: int, action: Step) -> Iterable[str]:
+    """One change; how far it is stands where what takes it back looks."""
+    yield f'begun={number}; echo {number} >"$hold/begun"'
+    yield from _run(action.commands)
 
 
 def _undo(number: int, action: Step) -> Iterable[str]:
@@ -444,15 +559,25 @@ def _undo(number: int, action: Step) -> Iterable[str]:
     yield f"if has_begun {number} {kind}; then"
     for command in action.undo:
         # Of a file its name says enough.
-        told = action.shown[0] if isinstance(action, _Put) else command
-        yield f"{{\n{command}\n}} 2>/dev/null || trouble {shlex.quote(told)}"
+        yield _step(action.shown[0] if isinstance(action, _Put) else command)
+        yield f'{{\n{command}\n}} 2>/dev/null || trouble "$step"'
     yield "fi"
 
 
 def _run(commands: Iterable[str]) -> Iterable[str]:
     for command in commands:
-        yield f"step={shlex.quote(command)}"
+        yield _step(command)
         yield command
+
+
+def _step(command: str) -> str:
+    """Has the script say that it is at this, or how it begins where nobody would read its end."""
+    told = command if len(command) < _TOLD else f"{command[:_TOLD]} …"
+    return f"step={shlex.quote(told)}"
+
+
+_TOLD = 1000
+"""Characters."""
 
 
 _CHANGES = TypeAdapter(Changes)

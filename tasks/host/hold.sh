@@ -1,20 +1,22 @@
 # Functions of a run's script, of what waits beside it, and of what goes back.
 hold=/run/culvert-hold store=/var/lib/culvert
 pending=$store/pending undoing=$store/undoing
-# Seconds since the boot: nobody sets that clock.
-uptime() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+# Without a process each, since what waits asks every second: $up are the seconds since the boot, a
+# clock that nobody sets, and $began is when a process began, in the kernel's ticks.
+uptime() { read -r up _ </proc/uptime && up=${up%%.*}; }
 # What no other boot has, and no other container of its kernel.
 running_system() { cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/net; }
-# When a process began, in the kernel's ticks; nothing of one that has ended.
+# Fails for one that has ended.
 born() {
-    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    began=
+    IFS= read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
     # shellcheck disable=SC2086
     set -- ${stat##*) }
-    [ "$1" != Z ] && [ "$1" != X ] && shift 19 && echo "$1"
+    [ "$1" != Z ] && [ "$1" != X ] && shift 19 && began=$1
 }
 # Whether the process lives that a file names.
 lives() {
-    read -r pid start 2>/dev/null <"$1" && [ -n "$start" ] && [ "$(born "$pid")" = "$start" ]
+    read -r pid start 2>/dev/null <"$1" && [ -n "$start" ] && born "$pid" && [ "$began" = "$start" ]
 }
 # All processes below one, but for the one that is spared, and those below it.
 family() {
@@ -27,8 +29,12 @@ put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 # Whoever began it may be gone, and nobody read what it prints.
 undo() { sh "$undoing/undo" now "$1" </dev/null >/dev/null 2>&1; }
 release() { rm -rf "$hold.left"; mv -T "$hold" "$hold.left" 2>/dev/null; rm -rf "$hold.left"; }
-# What sshd told the shell above: sudo tells it to nobody.
+# What sshd told this shell, or one above: sudo tells it to nobody.
 origin() {
+    if [ -n "${SSH_CONNECTION-}" ]; then
+        echo " from ${SSH_CONNECTION%% *}"
+        return
+    fi
     each=$$
     while [ "${each:-0}" -gt 1 ]; do
         found=$(tr '\0' '\n' 2>/dev/null <"/proc/$each/environ" | sed -n 's/^SSH_CONNECTION=//p')
@@ -38,19 +44,22 @@ origin() {
 }
 # How long it is until a hold ends by itself.
 left() {
-    until=$(cat "$hold/deadline" 2>/dev/null || cat "$hold/limit")
-    until=$((until - $(uptime)))
+    read -r until 2>/dev/null <"$hold/deadline" || read -r until <"$hold/limit"
+    uptime
+    until=$((until - up))
     echo $((until > 0 ? until : 1))
 }
 # Nobody else's from here on: a folder is whole as soon as it has this name.
 seize() {
     own=$hold.$$
     rm -rf "$own"
+    uptime
+    born $$
     {
         mkdir "$own" &&
             printf '%s\n' "$by$(origin), since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$own/holder" &&
-            echo "$$ $(born $$)" >"$own/pid" &&
-            echo $(($(uptime) + limit)) >"$own/limit"
+            echo "$$ $began" >"$own/pid" &&
+            echo $((up + limit)) >"$own/limit"
     } || { rm -rf "$own"; step="writing $own"; return 1; }
     until mv -T "$own" "$hold" 2>/dev/null; do
         if lives "$hold/pid" || lives "$hold/waiter"; then

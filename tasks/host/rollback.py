@@ -136,7 +136,7 @@ trouble() {{
     fi
 }}
 # What hangs, like somebody's hook, doesn't keep the rest from being taken back.
-patience=60
+patience=@PATIENCE@
 watch() {{
     last=
     while sleep "$patience" && lives "$scratch/pid"; do
@@ -146,12 +146,16 @@ watch() {{
         last=$at
     done
 }}
-echo "$$ $(born $$)" >"$scratch/pid"
+born $$
+echo "$$ $began" >"$scratch/pid"
 watch >/dev/null 2>&1 &
 watching=$!
 echo "$watching" >"$scratch/watch"
 """
-"""What a script that goes back begins with; @BEGUN@ stands for the number of all changes."""
+"""What a script that goes back begins with.
+
+@BEGUN@ stands for the number of all changes, @PATIENCE@ for the seconds that one of them may take.
+"""
 BACK_AGAIN = f"""kill "$watching" 2>/dev/null
 {_RECALL} >/dev/null 2>&1
 now=$(date -u '+%Y-%m-%d %H:%M:%S')
@@ -244,7 +248,7 @@ def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iter
 
 
 def _written(path: str, text: str) -> Iterable[str]:
-    yield f"base64 -d <<'END' | gunzip >\"{path}\"\n{_packed(text)}END"
+    yield f"base64 -d <<'END' | gzip -d >\"{path}\"\n{_packed(text)}END"
 
 
 def _packed(text: str) -> str:
@@ -299,7 +303,8 @@ went_back() {{
     [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && echo kept || echo undone
 }}
 # From now on, as long as the script may take, and more.
-! mine || [ ! -e "$hold/deadline" ] || put "$hold/deadline" $(($(uptime) + {within}))"""
+uptime
+! mine || [ ! -e "$hold/deadline" ] || put "$hold/deadline" $((up + {within}))"""
 
 
 _GOING_BACK = 30

@@ -10,7 +10,8 @@ go_back() {
     undo "$1"
     exit
 }
-echo "$$ $(born $$)" >"$hold/waiter.new"
+born $$
+echo "$$ $began" >"$hold/waiter.new"
 mv -f "$hold/waiter.new" "$hold/waiter"
 # It was ended, and began again.
 [ ! -d "$undoing" ] || go_back "nobody confirmed it in time"
@@ -18,13 +19,14 @@ while waits; do
     why=
     if [ -e "$hold/request" ]; then
         why=$(cat "$hold/request")
-    elif [ -e "$hold/deadline" ]; then
-        [ "$(uptime)" -lt "$(cat "$hold/deadline")" ] || why="nobody confirmed it in time"
+    elif read -r deadline 2>/dev/null <"$hold/deadline"; then
+        uptime
+        [ "$up" -lt "$deadline" ] || why="nobody confirmed it in time"
     elif ! lives "$hold/pid"; then
         # It may have ended well, or be at it.
         sleep 1
         [ -e "$hold/deadline" ] || ! waits || why="what changed the host was ended before its end"
-    elif [ "$(uptime)" -ge "$(cat "$hold/limit")" ]; then
+    elif read -r limit 2>/dev/null <"$hold/limit" && uptime && [ "$up" -ge "$limit" ]; then
         why="the change came to no end in time"
     fi
     if [ -n "$why" ]; then

@@ -40,6 +40,14 @@ class Addition:
     def delete(self) -> str:
         return self._command("delete")
 
+    @property
+    def taking_back(self) -> tuple[str, ...]:
+        """Commands that take it back, each of them one among others'."""
+        if self.line.startswith("proxy "):
+            # To delete one that isn't there ends even `ip -force -batch`, which else goes on.
+            return self.add, self.delete
+        return (self.delete,)
+
     def _command(self, verb: str) -> str:
         # A device may be called by anything that is no space.
         kind, _, rest = " ".join(map(shlex.quote, self.line.split())).partition(" ")
@@ -134,7 +142,7 @@ def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     there, kept = held(state), {*wanted(site)}
     for old in recorded(state):
         if old in there and old not in kept:
-            yield Step((f"-{old.line}",), (old.delete,), undo=(old.add,))
+            yield Step((f"-{old.line}",), old.taking_back, undo=(old.add,))
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -144,7 +152,9 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     for new in wanted(site):
         if new not in there:
             reason = reasons.get(new, "")
-            yield Step((f"+{new.line}",), (new.add,), undo=(new.delete,), reason=reason)
+            # Whoever has taken it back before has done no harm.
+            undo = tuple(f"{command} || true" for command in new.taking_back)
+            yield Step((f"+{new.line}",), (new.add,), undo, reason)
 
 
 def _reasons(site: Site) -> dict[Addition, str]:

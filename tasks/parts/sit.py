@@ -53,37 +53,48 @@ def creation_lines(end: End) -> Iterable[str]:
         yield f"+route {_route(destination, end)}"
 
 
-def creation(end: End) -> Iterable[str]:
-    """Commands of iproute2 that make a new tunnel."""
-    # Not `ip tunnel`, which needs the kernel's own sit0 to be there.
-    yield (
-        f"ip link add {end.interface} mtu {end.mtu} type sit "
-        f"local {end.local} remote {end.remote} ttl {end.ttl}"
-    )
-    for path, value in settings(end).items():
-        yield sysctl_command(path, value)
-    yield f"ip link set dev {end.interface} up"
-    yield f"ip address add {end.network} dev {end.interface}"
-    for destination in end.destinations:
-        yield f"ip -6 route add {_route(destination, end)}"
+def creation(ends: Collection[End]) -> Iterable[str]:
+    """Commands that make new tunnels: of one kind after those of another, for few processes."""
+    for end in ends:
+        # Not `ip tunnel`, which needs the kernel's own sit0 to be there.
+        yield (
+            f"ip link add {end.interface} mtu {end.mtu} type sit "
+            f"local {end.local} remote {end.remote} ttl {end.ttl}"
+        )
+    for end in ends:
+        for path, value in settings(end).items():
+            yield sysctl_command(path, value)
+    for end in ends:
+        yield f"ip link set dev {end.interface} up"
+        yield f"ip address add {end.network} dev {end.interface}"
+    for end in ends:
+        for destination in end.destinations:
+            yield f"ip -6 route add {_route(destination, end)}"
 
 
-def making_again(interface: str, state: HostState) -> Iterable[str]:
-    """Commands that make a tunnel what it was, whatever there is of it by now."""
-    link = state.links[interface]
-    endpoints = f"{_endpoints(link)} {_ttl(link)}"
-    # What is there by now, by whomever, is no failure: nor are addresses and routes.
-    yield f"ip link add {interface} mtu {link.mtu} type sit {endpoints} || true"
-    # Where its manager has made it, that was by its file.
-    yield f"ip tunnel change {interface} mode sit {endpoints}"
-    yield f"ip link set dev {interface} mtu {link.mtu}"
-    yield from _settings_again(interface, state)
-    yield f"ip link set dev {interface} {'up' if link.is_up else 'down'}"
-    yield from _addresses_again(link, state)
-    yield from map(_route_again, filter(_is_to_stay, state.routes_of.get(interface, ())))
+def making_again(interfaces: Collection[str], state: HostState) -> Iterable[str]:
+    """Commands that make those that were there what they were, whatever there is of them by now."""
+    links = [state.links[name] for name in interfaces if name in state.links]
+    for link in links:
+        # What is there by now, by whomever, is no failure: nor are addresses and routes.
+        made = f"{link.name} mtu {link.mtu} type sit {_endpoints(link)} {_ttl(link)}"
+        yield f"ip link add {made} || true"
+    for link in links:
+        # Where its manager has made it, that was by its file.
+        yield f"ip tunnel change {link.name} mode sit {_endpoints(link)} {_ttl(link)}"
+        yield f"ip link set dev {link.name} mtu {link.mtu}"
+    for link in links:
+        yield from _settings_again(link.name, state)
+    for link in links:
+        yield f"ip link set dev {link.name} {'up' if link.is_up else 'down'}"
+    for link in links:
+        yield from _addresses_again(link, state)
+    for link in links:
+        yield from map(_route_again, filter(_is_to_stay, state.routes_of.get(link.name, ())))
+    names = {link.name for link in links}
     for table, routes in state.tables.items():
         for route in routes:
-            if route.device == interface and table != LOCAL and _is_to_stay(route):
+            if route.device in names and table != LOCAL and _is_to_stay(route):
                 yield _route_again(route, table)
 
 
@@ -137,9 +148,14 @@ def _ttl(link: Link) -> str:
     return f"ttl {link.ttl or 'inherit'}"
 
 
-def is_made(end: End) -> str:
-    """A command that fails where a new tunnel isn't up with its address."""
-    return f"ip -6 -oneline address show dev {end.interface} up to {end.network} | grep -q ."
+def are_made(ends: Iterable[End]) -> str:
+    """A command that fails where new tunnels aren't up with their addresses, and tells of those."""
+    return " ".join(["are_up", *(f"{end.interface} {end.network}" for end in ends)])
+
+
+def deletion(interfaces: Iterable[str]) -> str:
+    """A command after which none of these links is there."""
+    return " ".join(["delete_links", *interfaces])
 
 
 def wrong_settings(end: End, state: HostState) -> Iterable[Step]:

@@ -51,35 +51,28 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """Tunnels go while their manager still has the files that tell of them."""
     leaving = _leaving(site, state)
-    for interface, holder in leaving.items():
-        link = state.links.get(interface)
-        if link is None:
-            removing = tuple(holder.remove(interface))
-            yield Step((), removing, tuple(holder.restore(interface, (), state)))
-        elif link.kind == "sit":
-            # Whatever else has the name by now is none of Culvert's.
-            gone = f"[ ! -e /sys/class/net/{interface} ]"
-            made = tuple(sit.making_again(interface, state))
+    for holder, interfaces in leaving.items():
+        # Whatever else has the name by now is none of Culvert's.
+        going = [name for name in interfaces if state.links.get(name, _NO_LINK).kind == "sit"]
+        known = [name for name in interfaces if name in going or name not in state.links]
+        if known:
             yield Step(
-                shown=(f"-{sit.link_line(link)}",),
-                commands=(*holder.remove(interface), f"{gone} || ip link delete {interface}"),
-                undo=tuple(holder.restore(interface, made, state)),
+                shown=tuple(f"-{sit.link_line(state.links[name])}" for name in going),
+                commands=(*holder.remove(known), *([sit.deletion(going)] if going else [])),
+                undo=tuple(holder.restore(known, state)),
             )
     manager = _manager(site)
-    for interface in sorted(
-        {end.interface for end in site.ends} - managers.owned_interfaces(state)
-    ):
-        if manager and (undo := tuple(manager.forget(interface))):
-            yield once_back(*undo, outlasts=True)
-    for path in state.files:
-        if undo := tuple(_read_again(path, site, state, changed, leaving)):
-            yield once_back(*undo)
+    new = {end.interface for end in site.ends} - managers.owned_interfaces(state)
+    if manager and new and (undo := tuple(manager.forget(sorted(new)))):
+        yield once_back(*undo, outlasts=True)
+    if undo := tuple(_read_again(site, state, changed)):
+        yield once_back(*undo)
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """New tunnels are made, running ones mended in place."""
-    leaving = _leaving(site, state)
-    staying = state.links.keys() - leaving.keys()
+    leaving = {name for names in _leaving(site, state).values() for name in names}
+    staying = state.links.keys() - leaving
     new = [end for end in site.ends if end.interface not in staying]
     kept = [end for end in site.ends if end.interface in staying]
     manager = _manager(site)
@@ -89,35 +82,33 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
     for end in kept:
         yield from sit.wrong_settings(end, state)
         yield from sit.stale_routes(end, state)
-    yield from _creations(new, manager, state)
+    if new:
+        yield _creation(new, manager, state)
     yield from manager.refresh(site, state, changed)
     for end in kept:
         yield from sit.mending(end, state)
 
 
-def _read_again(
-    path: str,
-    site: Site,
-    state: HostState,
-    changed: Collection[str],
-    leaving: Collection[str],
-) -> Iterable[str]:
-    """What has the manager know the old file of a tunnel that stays, or is made anew."""
+def _read_again(site: Site, state: HostState, changed: Collection[str]) -> Iterable[str]:
+    """What has the manager know the old files of tunnels that stay, or are made anew."""
     manager = _manager(site)
-    interface = manager.defines(path) if manager else None
-    if manager is None or interface is None or interface in leaving:
-        return ()
-    if interface not in state.links:
-        return manager.restore(interface, (), state)
-    return manager.reread(interface) if path in changed else ()
+    if manager is None:
+        return
+    leaving = {name for names in _leaving(site, state).values() for name in names}
+    known = {name: path for path in state.files if (name := manager.defines(path))}
+    staying = [name for name in known if name not in leaving]
+    if absent := [name for name in staying if name not in state.links]:
+        yield from manager.restore(absent, state)
+    if running := [n for n in staying if n in state.links and known[n] in changed]:
+        yield from manager.reread(running)
 
 
 def _manager(site: Site) -> Manager | None:
     return managers.by_name(site.manager) if site.manager else None
 
 
-def _leaving(site: Site, state: HostState) -> Mapping[str, Manager]:
-    """The tunnels of Culvert's that must go, each with the manager that has it.
+def _leaving(site: Site, state: HostState) -> Mapping[Manager, Collection[str]]:
+    """The tunnels of Culvert's that must go, by the manager that has them.
 
     What is no longer declared, what another manager is to have, and what has the two IPv4
     addresses that another tunnel is to have: the kernel allows one tunnel for each pair.
@@ -127,7 +118,7 @@ def _leaving(site: Site, state: HostState) -> Mapping[str, Manager]:
     wanted: dict[tuple[IPAddress | None, IPAddress | None], str] = {
         (end.local, end.remote): end.interface for end in site.ends
     }
-    leaving = {}
+    leaving: dict[Manager, list[str]] = {}
     for path in state.files:
         # Managers of one family write to the same path.
         candidates = (manager, *managers.MANAGERS)
@@ -138,22 +129,22 @@ def _leaving(site: Site, state: HostState) -> Mapping[str, Manager]:
         link = state.links.get(interface, _NO_LINK)
         stays = interface in declared and holder is manager
         if not stays or wanted.get((link.local, link.remote), interface) != interface:
-            leaving[interface] = holder
+            leaving.setdefault(holder, []).append(interface)
     return leaving
 
 
 _NO_LINK = Link(name="", kind=None, is_up=False, mtu=0)
 
 
-def _creations(new: Iterable[End], manager: Manager, state: HostState) -> Iterable[Step]:
-    for index, end in enumerate(new):
-        shown = list(sit.creation_lines(end))
-        # Most managers take the link along.
-        gone = f"[ ! -e /sys/class/net/{end.interface} ]"
-        undo = [*manager.remove(end.interface), f"{gone} || ip link delete {end.interface}"]
-        reason = ""
-        if index == 0 and "sit0" not in state.links:
-            shown.append("+link sit0: down")
-            reason = "the kernel's fallback device: comes with its sit module, and stays down"
-            undo.append(sit.UNLOAD)
-        yield Step(tuple(shown), (*manager.create(end), sit.is_made(end)), tuple(undo), reason)
+def _creation(new: Collection[End], manager: Manager, state: HostState) -> Step:
+    """All in one: a process for each tunnel would be most of what a run takes."""
+    interfaces = [end.interface for end in new]
+    shown = [line for end in new for line in sit.creation_lines(end)]
+    # Most managers take the links along.
+    undo = [*manager.remove(interfaces), sit.deletion(interfaces)]
+    reason = ""
+    if "sit0" not in state.links:
+        shown.append("+link sit0: down")
+        reason = "the kernel's fallback device: comes with its sit module, and stays down"
+        undo.append(sit.UNLOAD)
+    return Step(tuple(shown), (*manager.create(new), sit.are_made(new)), tuple(undo), reason)

@@ -138,7 +138,8 @@ def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[st
 
 _JUDGING = f"""in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}
 in_time || return 0
-until=$(($(uptime) + patience)) seen=
+uptime
+until=$((up + patience)) seen=
 while :; do
     # What has answered once, does: of very many, now and then one doesn't. Routes are there or not.
     seen="$(echo "$seen" | grep ' answers')
@@ -146,7 +147,8 @@ $(probe)"
     lost=$(echo "$expected" | while read -r line; do
         [ -z "$line" ] || echo "$seen" | grep -qxF "{_WORKS}$line" || echo "{_LOST}$line"
     done)
-    [ -n "$lost" ] && [ "$(uptime)" -lt "$until" ] || break
+    uptime
+    [ -n "$lost" ] && [ "$up" -lt "$until" ] || break
     sleep 1
 done
 if [ -n "$lost" ]; then

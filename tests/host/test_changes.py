@@ -73,6 +73,42 @@ def test_what_was_made_is_taken_back_where_a_later_step_fails(box: Box, folder: 
     assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
 
 
+def test_of_commands_that_one_process_does_the_one_that_failed_is_told(
+    box: Box, folder: Path
+) -> None:
+    steps = [
+        Step((), (f"ip link set dev {name} mtu 1400",), (f"ip link set dev {name} mtu 1500",))
+        for name in ("lo", "gone0", "gone1")
+    ]
+    # Of this machine's network nothing is changed.
+    script = changes(folder, *steps).script().replace("set dev lo mtu 1400", "show lo")
+    done = box.run(script.replace("set dev lo mtu 1500", "show lo"))
+    assert done.stderr.endswith(
+        "\nCulvert stopped at: ip link set dev gone0 mtu 1400; what it made is taken back\n"
+    )
+    assert texts(folder) == {"60-culvert-edited": "old", "60-culvert-gone": "old"}
+
+
+def test_new_files_of_which_one_cannot_take_its_place_are_all_taken_back(
+    box: Box, folder: Path
+) -> None:
+    found = changes(folder)
+    more = tuple(
+        FileChange(str(folder / f"60-culvert-{name}"), None, File("new")) for name in "abc"
+    )
+    (folder / "60-culvert-b/mine").mkdir(parents=True)
+    done = box.run(replace(found, files=(*more, *found.files)).script())
+    assert f"{folder}/60-culvert-b: Is a directory\n" in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "60-culvert-b",
+        "60-culvert-edited",
+        "60-culvert-gone",
+    ]
+    # It is no file of Culvert's, and was never in its way before.
+    report = (box.store / "report").read_text()
+    assert report.endswith(f", of which this was left: {folder}/60-culvert-b;\n")
+
+
 def test_a_folder_that_cannot_be_tidied_takes_nothing_back_of_what_is_done(
     box: Box, folder: Path
 ) -> None:

@@ -1,8 +1,9 @@
 """Files have the modes that they need, and no more."""
 
-import re
+import random
 import stat
 from pathlib import Path
+from string import ascii_letters
 
 import pytest
 
@@ -29,17 +30,22 @@ def test_scripts_can_be_run_and_nothing_else(manager: str, role: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o755])
-def test_what_waits_is_nobody_elses_until_it_has_its_mode(
+def test_a_file_has_its_mode_before_it_has_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     box = Box(tmp_path, monkeypatch)
     folder = box.root / "etc/network"
-    change = FileChange(str(folder / "60-culvert"), None, File("new", mode))
+    # More than one block of tar's, and what can't be packed.
+    text = "".join(random.Random(1).choices(ascii_letters, k=100_000))
+    change = FileChange(str(folder / "60-culvert"), None, File(text, mode))
     changes = Changes("web1", (str(folder),), files=(change,))
-    # Before it is given its mode.
-    done = box.run(re.sub(r"chmod \d+", "stat -c %a", changes.rehearsal()))
-    assert done.stdout.split()[:1] == ["600"], done.stdout
+    # In a rehearsal that comes no further than to its middle, and that leaves what it has.
+    cut = changes.rehearsal().replace("| tar", "| head -c 40000 | tar")
+    assert box.run(cut.replace("rm -rf $staged $scratch", ":")).stdout.endswith("rehearsed: 2\n")
+    (waiting,) = (each for each in (box.root / "run").rglob(".60-culvert.new"))
+    assert 0 < waiting.stat().st_size < len(text)
+    assert stat.S_IMODE(waiting.stat().st_mode) == mode
     assert box.run(changes.script()).returncode == 0
-    found = stat.S_IMODE((folder / "60-culvert").stat().st_mode)
-    assert found == mode
+    assert (folder / "60-culvert").read_text() == text
+    assert stat.S_IMODE((folder / "60-culvert").stat().st_mode) == mode
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755

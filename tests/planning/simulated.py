@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from netaddr import IPAddress, IPNetwork
 
-from tasks.host.changes import Changes, FileChange, Step
+from tasks.host.changes import Changes, Step
 from tasks.host.state import File, HostState, Link, Route, Unit
 from tasks.parts import filtering, sit
 from tests.samples import answers, bare, filter_answer
@@ -60,6 +60,8 @@ class Host:
     # What NetworkManager knows, by the paths of their files, and netplan's in /run.
     connections: dict[str, str] = field(default_factory=dict)
     generated: dict[str, str] = field(default_factory=dict)
+    # Beside its files: new ones that wait, old ones that are kept. A run takes away what is left.
+    beside: dict[str, File] = field(default_factory=dict)
 
     def copied(self) -> "Host":
         return Host(
@@ -72,6 +74,7 @@ class Host:
             table=self.table,
             connections=dict(self.connections),
             generated=dict(self.generated),
+            beside=dict(self.beside),
         )
 
     def told(self) -> dict[str, object]:
@@ -142,74 +145,58 @@ def _table_of(text: str) -> str:
 # --- What runs on it -----------------------------------------------------------------------------
 
 
-Action = Step | FileChange
-
-
-def actions(changes: Changes) -> list[Action]:
-    """All that a run does, in its order."""
-    return [*changes.removals, *changes.files, *changes.steps]
-
-
 def apply(changes: Changes, host: Host) -> None:
     """A run that succeeds."""
-    shell = Shell(host, changes)
-    for check in changes.checks:
-        shell.run(check)
-    for action in actions(changes):
-        shell.do(action)
+    begin(changes, host, len(changes.actions))
 
 
-def begin(changes: Changes, host: Host, number: int, commands: int) -> None:
-    """A run that ends after so many actions, of which the last came no further than a command."""
-    shell = Shell(host, changes)
+def begin(changes: Changes, host: Host, number: int, parts: int | None = None) -> None:
+    """A run that ends after so many actions, of which the last came no further than some parts."""
+    host.beside = {
+        each.staged.removeprefix("$root"): each.after for each in changes.files if each.after
+    }
+    shell = Shell(host)
     for check in changes.checks:
         shell.run(check)
-    *whole, last = actions(changes)[:number]
-    for action in whole:
-        shell.do(action)
-    if isinstance(last, Step):
-        for command in last.commands[:commands]:
-            shell.run(command)
-    elif commands:
-        shell.do(last)
+    done = changes.actions[:number]
+    last = [] if parts is None else parts_of(done.pop())[:parts]
+    for command in [*(each for action in done for each in action.commands), *last]:
+        shell.run(command)
 
 
 def take_back(changes: Changes, host: Host, number: int) -> None:
     """The way back of a run that came so far: whatever becomes of a command, the next one runs."""
-    shell = Shell(host, changes, is_tolerant=True)
-    for action in reversed(actions(changes)[:number]):
-        if isinstance(action, FileChange):
-            shell.do(FileChange(action.path, action.after, action.before))
-        else:
-            for command in action.undo:
-                shell.run(command)
+    shell = Shell(host, is_tolerant=True)
+    for action in reversed(changes.actions[:number]):
+        for command in action.undo:
+            shell.run(command)
+    host.beside = {}
 
 
-def apply_reversed(changes: Changes, host: Host) -> None:
-    """The same as a run of its own, of all."""
-    shell = Shell(host, changes, is_tolerant=True)
-    for action in actions(changes.reversed()):
-        shell.do(action)
+def parts_of(action: Step) -> list[str]:
+    """What it does one after another, also what one process does."""
+    return [part for command in action.commands for part in _parts(command)]
+
+
+def _parts(command: str) -> Iterable[str]:
+    if found := re.fullmatch(r"batch '(ip.*)' '([^']+)'( -force)?( \|\| true)?", command):
+        return [f"{found[1]} {line}{found[4] or ''}" for line in found[2].splitlines()]
+    if found := re.fullmatch(r"rename <<END\n(.*)\nEND", command, re.DOTALL):
+        return [f"rename <<END\n{line}\nEND" for line in found[1].splitlines()]
+    if found := re.fullmatch(r"(delete_links|lenient ifup --force) ([\w. -]+)", command):
+        return [f"{found[1]} {name}" for name in found[2].split()]
+    if found := re.fullmatch(r"(nmcli .* delete) (uuid [\w -]+)( >.*)", command):
+        return [f"{found[1]} uuid{uuid}{found[3]}" for uuid in found[2].split("uuid")[1:]]
+    return [command]
 
 
 class Shell:
     """One script, with a $scratch of its own."""
 
-    def __init__(self, host: Host, changes: Changes, *, is_tolerant: bool = False) -> None:
+    def __init__(self, host: Host, *, is_tolerant: bool = False) -> None:
         self._host = host
         self._scratch: dict[str, str] = {}
         self._is_tolerant = is_tolerant
-        staged = {each.staged: each.after for each in changes.files if each.after}
-        self._staged = {} if is_tolerant else staged
-
-    def do(self, action: Action) -> None:
-        if isinstance(action, Step):
-            for command in action.commands:
-                self.run(command)
-        elif action.after is not None:
-            self._host.files[action.path] = action.after
-        else:
-            self._host.files.pop(action.path, None)
 
     def run(self, command: str) -> None:
         """A command of a step; as with `set -e`, unless each failure is passed over."""
@@ -240,24 +227,36 @@ class Shell:
     def _passed_over(self, command: str) -> None:
         self._either(command, ":")
 
-    def _is_no_link(self, name: str) -> None:
-        _must(name not in self._host.links)
+    def _batch(self, program: str, lines: str, force: str | None) -> None:
+        failed = []
+        for line in lines.splitlines():
+            try:
+                self._run(f"{program} {line}")
+            except FailedError:
+                # iproute2 itself ends there, whatever it was told.
+                if not force or line.startswith("neighbour "):
+                    raise
+                failed.append(line)
+        _must(not failed)
 
     def _is_no_scratch(self, folder: str, otherwise: str) -> None:
         if not any(path.startswith(f"{folder}/") for path in self._scratch):
             for each in otherwise.split("; netplan"):
                 self._run(each if each.startswith("for ") else f"netplan{each}")
 
-    def _copy(self, source: str, target: str) -> None:
-        if source.startswith("$scratch"):
+    def _copy_here(self, sources: str, folder: str) -> None:
+        for source in sources.split():
+            path = source.removeprefix("$root")
+            file = self._host.beside.get(path) or self._host.files.get(path)
+            _must(file is not None)
+            assert file is not None
+            self._scratch[f"$scratch{folder.rstrip('/')}/{path.rpartition('/')[2]}"] = file.text
+
+    def _copy_back(self, sources: str, folder: str) -> None:
+        for source in sources.replace('"', "").split():
             _must(source in self._scratch)
-            mode = 0o600
-            self._host.files[target] = File(self._scratch[source], mode)
-            return
-        file = self._staged.get(source) or self._host.files.get(source)
-        _must(file is not None)
-        assert file is not None
-        self._scratch[target] = file.text
+            name = source.rpartition("/")[2]
+            self._host.files[f"{folder}/{name}"] = File(self._scratch[source], 0o600)
 
     def _write_anew(self, path: str, content: str) -> None:
         if path not in self._host.files:
@@ -268,6 +267,35 @@ class Shell:
 
     def _write(self, target: str, text: str) -> None:
         self._scratch[target] = text
+
+    # --- Files ---------------------------------------------------------------------------------
+
+    def _rename(self, lines: str) -> None:
+        for line in lines.splitlines():
+            old, new = line.split()
+            if old.startswith("$scratch"):
+                _must(old in self._scratch)
+                self._scratch[new] = self._scratch.pop(old)
+            else:
+                self._put(old, new)
+
+    def _put(self, source: str, target: str) -> None:
+        path = source.removeprefix("$root")
+        _must(path in self._host.beside)
+        self._host.files[target] = self._host.beside.pop(path)
+
+    def _keep(self, path: str, kept: str) -> None:
+        _must(path in self._host.files)
+        self._host.beside[kept] = self._host.files[path]
+
+    def _bring_back(self, kept: str, path: str, content: str, mode: str) -> None:
+        file = File(base64.b64decode(content).decode(), int(mode, 8))
+        self._host.files[path] = self._host.beside.pop(kept, file)
+
+    def _remove(self, paths: str) -> None:
+        for path in paths.split():
+            self._host.files.pop(path, None)
+            self._host.generated.pop(path, None)
 
     # --- The kernel --------------------------------------------------------------------------
 
@@ -329,8 +357,10 @@ class Shell:
             not in [(each.local, each.remote) for each in others if each.kind == "sit"]
         )
 
-    def _delete_link(self, name: str) -> None:
-        self._vanish(name)
+    def _delete_links(self, names: str) -> None:
+        for name in names.split():
+            if name in self._host.links:
+                self._vanish(name)
 
     def _set_mtu(self, name: str, mtu: str) -> None:
         _must(name in self._host.links)
@@ -445,9 +475,11 @@ class Shell:
         _must((address, device) in self._host.proxies)
         self._host.proxies.remove((address, device))
 
-    def _is_made(self, name: str, network: str) -> None:
-        link = self._host.links.get(name)
-        _must(link is not None and link.is_up and network in link.addresses)
+    def _are_up(self, words: str) -> None:
+        names, networks = words.split()[::2], words.split()[1::2]
+        for name, network in zip(names, networks, strict=True):
+            link = self._host.links.get(name)
+            _must(link is not None and link.is_up and network in link.addresses)
 
     # --- Managers ----------------------------------------------------------------------------
 
@@ -461,7 +493,20 @@ class Shell:
             words.setdefault(key, []).append(value.removesuffix(" || true"))
         return words
 
-    def _ifup(self, interface: str) -> None:
+    def _ifup(self, interfaces: str) -> None:
+        for name in interfaces.split():
+            try:
+                self._ifup_one(name)
+            except FailedError:
+                # As ifupdown-ng does; its end says nothing, since the host's hooks have part in it.
+                return
+
+    def _ifup_missing(self, interfaces: str) -> None:
+        for name in interfaces.split():
+            if name not in self._host.links:
+                self._ifup(name)
+
+    def _ifup_one(self, interface: str) -> None:
         words = self._stanza(interface)
         if "tunnel-mode" in words:
             remote = words.get("tunnel-endpoint") or words["tunnel-remote"]
@@ -487,26 +532,37 @@ class Shell:
         found = re.fullmatch(r"echo (\d+) >/proc/sys/(\S+)", command)
         self._run(f"sysctl {found[2]} {found[1]}" if found else command)
 
-    def _ifdown(self, interface: str) -> None:
-        self._stanza(interface)
-        self._vanish(interface)
+    def _ifdown(self, interfaces: str) -> None:
+        for name in interfaces.split():
+            self._stanza(name)
+            self._vanish(name)
 
-    def _load_connection(self, path: str) -> None:
-        file = self._host.files.get(path)
-        _must(file is not None)
-        assert file is not None
-        self._host.connections[path] = file.text
-        name = path.rpartition("60-culvert-")[2].removesuffix(".nmconnection")
-        # NetworkManager would make it, which is not what any step means.
-        assert name in self._host.links, f"{path} is loaded without a link"
+    def _ifdown_each(self, interfaces: str) -> None:
+        try:
+            self._ifdown(interfaces)
+        except FailedError:
+            for name in interfaces.split():
+                if name in self._host.links:
+                    self._passed_over(f"ifdown --force {name}")
 
-    def _delete_connection(self, uuid: str) -> None:
+    def _load_connections(self, paths: str) -> None:
+        for path in paths.split():
+            file = self._host.files.get(path)
+            _must(file is not None)
+            assert file is not None
+            self._host.connections[path] = file.text
+            name = path.rpartition("60-culvert-")[2].removesuffix(".nmconnection")
+            # NetworkManager would make it, which is not what any step means.
+            assert name in self._host.links, f"{path} is loaded without a link"
+
+    def _delete_connections(self, uuids: str) -> None:
+        known = {f"uuid={uuid}" for uuid in uuids.split() if uuid != "uuid"}
         for path, text in [*self._host.connections.items()]:
-            if f"uuid={uuid}" in text:
+            if found := known & {*text.split()}:
+                known -= found
                 del self._host.connections[path]
                 self._host.files.pop(path, None)
-                return
-        raise FailedError(uuid)
+        _must(not known)
 
     def _copy_netplan(self, root: str) -> None:
         for path, file in self._host.files.items():
@@ -522,16 +578,14 @@ class Shell:
                     to = f"{root}{_GENERATED}/10-netplan-{name}.{kind}"
                     self._scratch[to] = f"{kind} of {text}"
 
-    def _put_generated(self, root: str, name: str) -> None:
-        start = f"{root}{_GENERATED}/10-netplan-{name}."
-        found = [path for path in self._scratch if path.startswith(start)]
-        _must(bool(found))
-        for path in found:
-            self._host.generated[path.removeprefix(root)] = self._scratch.pop(path)
-
-    def _remove_generated(self, paths: str) -> None:
-        for path in paths.split():
-            self._host.generated.pop(path, None)
+    def _put_generated(self, made: str) -> None:
+        for each in made.split():
+            start = each.strip('"*.') + "."
+            found = [path for path in self._scratch if path.startswith(start)]
+            _must(bool(found))
+            for path in found:
+                name = path.rpartition("/")[2]
+                self._host.generated[f"{_GENERATED}/{name}"] = self._scratch.pop(path)
 
     # --- Services ----------------------------------------------------------------------------
 
@@ -649,18 +703,23 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     (r":|true", Shell._nothing),
     (re.escape(sit.UNLOAD), Shell._unload_module),
     (r"modprobe sit", Shell._load_module),
-    (r"(?P<one>\[ ! -e /sys/class/net/\S+ \]) \|\| (?P<other>ip link delete \S+)", Shell._either),
-    (r"(?P<one>ip link delete \S+) 2>/dev/null \|\| (?P<other>\[ ! -e \S+ \])", Shell._either),
-    (r"\[ ! -e /sys/class/net/(?P<name>\S+) \]", Shell._is_no_link),
-    (r'\[ -e "(?P<folder>\S+)" \] \|\| \{ (?P<otherwise>.*); \}', Shell._is_no_scratch),
+    (r"\{\n(?P<command>.*)\n\} 2>/dev/null \|\| true", Shell._passed_over),
+    (r"batch '(?P<program>ip.*)' '(?P<lines>[^']+)'(?P<force> -force)?", Shell._batch),
+    (r"delete_links (?P<names>.*)", Shell._delete_links),
+    (r"are_up (?P<words>.*)", Shell._are_up),
+    (r"rename <<END\n(?P<lines>.*)\nEND", Shell._rename),
+    (r"ln -f (?P<path>\S+) (?P<kept>\S+)", Shell._keep),
+    (r"mv -f (?P<source>\$root\S+) (?P<target>\S+)", Shell._put),
+    (r"rm -f (?P<paths>[\w./ @-]+)( \|\| \{ step=.*)?", Shell._remove),
     (
-        rf"ip -6 -oneline address show dev {_NAME} up to (?P<network>\S+) \| grep -q \.",
-        Shell._is_made,
+        r"mv -f (?P<kept>\S+) (?P<path>\S+) 2>/dev/null \|\| \{\n"
+        r"content=(?P<content>\S*)\n.*\nchmod (?P<mode>\d+) .*\n\}\n\}",
+        Shell._bring_back,
     ),
+    (r'\[ -e "(?P<folder>\S+)" \] \|\| \{ (?P<otherwise>.*); \}', Shell._is_no_scratch),
     (r"(?P<command>.*) \|\| true", Shell._passed_over),
     (rf"ip link add {_NAME} mtu (?P<mtu>\d+) type sit {_ENDS}", Shell._add_link),
     (rf"ip tunnel change {_NAME} mode sit {_ENDS}", Shell._change_tunnel),
-    (rf"ip link delete {_NAME}", Shell._delete_link),
     (rf"ip link set dev {_NAME} mtu (?P<mtu>\d+)", Shell._set_mtu),
     (rf"ip link set dev {_NAME} up", Shell._up),
     (rf"ip link set dev {_NAME} down", Shell._down),
@@ -677,28 +736,32 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     (r"ip -6 neighbour add proxy (?P<address>\S+) dev (?P<device>\S+)", Shell._add_proxy),
     (r"ip -6 neighbour delete proxy (?P<address>\S+) dev (?P<device>\S+)", Shell._delete_proxy),
     (r"sysctl(?:_again)? (?P<path>\S+) (?P<value>\S+)", Shell._set),
-    (r"lenient ifup --force (?P<interface>\S+)", Shell._ifup),
-    (r"ifdown --force (?P<interface>\S+)", Shell._ifdown),
+    (r"lenient ifup --force (?P<interfaces>[\w. -]+)", Shell._ifup),
+    (r"for each in (?P<interfaces>[\w. -]+); do .* lenient ifup .*; done", Shell._ifup_missing),
+    (r"ifdown --force (?P<interfaces>[\w. -]+)", Shell._ifdown),
+    (r"ifdown --force (?P<interfaces>[\w. -]+) \|\| for each .*; done", Shell._ifdown_each),
     # What looks at new files, and finds no fault with them.
     (
-        r"(listed=|case |ifup --|ifquery |nmcli --offline |radvd --configtest |cat ).*2>&1.*|"
+        r"(listed=|case |ifup --|nmcli --offline |radvd --configtest |cat ).*2>&1.*|"
         r"case \$listed in.*|ifquery .*|nmcli --offline .*|cat [^<]*interfaces\"",
         Shell._nothing,
     ),
-    (r"nmcli connection load (?P<path>\S+)", Shell._load_connection),
-    (r"nmcli connection delete uuid (?P<uuid>\S+) >/dev/null 2>&1", Shell._delete_connection),
+    (
+        r"(refused=\$\()?nmcli connection load (?P<paths>[\w./ -]+?)( 2>&1 .*)?",
+        Shell._load_connections,
+    ),
+    (
+        r"nmcli --wait \d+ connection delete (?P<uuids>uuid [\w -]+) >/dev/null 2>&1",
+        Shell._delete_connections,
+    ),
     (
         r'for folder in /lib /etc /run; do .* mkdir -p "(?P<root>\S+)\$folder".*done',
         Shell._copy_netplan,
     ),
     (r'netplan generate --root-dir "(?P<root>\S+)"', Shell._generate),
-    (
-        rf'mv -f "(?P<root>\S+){_GENERATED}/10-netplan-(?P<name>\S+)"\.\* {_GENERATED}/',
-        Shell._put_generated,
-    ),
-    (rf"rm -f (?P<paths>({_GENERATED}/\S+ ?)+)", Shell._remove_generated),
-    (rf'cp -p "?(?P<source>[^\s"]+)"? {_SCRATCH}', Shell._copy),
-    (r'cp -p "(?P<source>\$scratch[^\s"]+)" (?P<target>/\S+)', Shell._copy),
+    (rf'mv -f (?P<made>("\S+"\.\* )+){_GENERATED}/', Shell._put_generated),
+    (r'cp -p (?P<sources>[^"]+) "\$scratch(?P<folder>[^"]*)"', Shell._copy_here),
+    (r'cp -p (?P<sources>("\$scratch\S+" )+)(?P<folder>/\S+)/', Shell._copy_back),
     (rf"echo (?P<content>\S+) \| base64 -d >{_SCRATCH}", Shell._decode),
     (rf"cat >{_SCRATCH} <<'END'\n(?P<text>.*)\nEND", Shell._write),
     (rf'{filtering.HOLDER} load "?(?P<path>[^"]+)"?', Shell._load_table),

@@ -324,7 +324,7 @@ def test_a_wrong_mode_is_put_right_and_shown() -> None:
             "networkmanager",
             "/etc/NetworkManager/system-connections/60-culvert-sit-old.nmconnection",
             "cp -p /etc/NetworkManager/system-connections/60-culvert-sit-old.nmconnection "
-            '"$scratch/sit-old"',
+            '"$scratch/"',
         ),
     ],
 )
@@ -366,7 +366,7 @@ def test_a_host_that_nothing_is_declared_for_is_rid_of_culvert(manager: str, rol
     assert filtering_stopped.shown == ("-table inet culvert",)
     commands = [command for step in stopped for command in step.commands if step.shown]
     interface = node(role).ends[0].interface
-    assert commands[-1] == f"[ ! -e /sys/class/net/{interface} ] || ip link delete {interface}"
+    assert commands[-1] == f"delete_links {interface}"
     added = state.files[additions.FILE].text.splitlines() if additions.FILE in state.files else []
     taken_back = [line for step in changes.removals for line in step.shown]
     assert {f"-{line}" for line in added if not line.startswith("#")} <= {*taken_back}
@@ -454,8 +454,7 @@ def test_a_client_that_does_not_forward_gets_the_sysctls_of_its_tunnel_alone() -
 
 @pytest.mark.parametrize("manager", ["netplan", "networkd", "networkmanager"])
 def test_a_new_tunnel_is_told_not_to_listen_before_it_is_up(manager: str) -> None:
-    (end,) = node("client").ends
-    add, *rest = managers.by_name(manager).create(end)
+    add, *rest = managers.by_name(manager).create(node("client").ends)
     assert add.startswith("ip link add sit-ipv6 ")
     assert rest[:4] == [
         "sysctl net/ipv6/conf/sit-ipv6/accept_ra 0",
@@ -563,12 +562,12 @@ def test_another_manager_makes_the_tunnel_anew(role: str, old: str, new: str) ->
     (end,) = node(role).ends
     removed = changes.removals[-1]
     assert removed.shown[0].startswith(f"-link {end.interface}: ")
-    assert removed.commands[:-1] == tuple(managers.by_name(old).remove(end.interface))
+    assert removed.commands[:-1] == tuple(managers.by_name(old).remove([end.interface]))
     created = next(step for step in changes.steps if step.shown[0].startswith("+link"))
-    assert created.commands == (*managers.by_name(new).create(end), sit.is_made(end))
+    assert created.commands == (*managers.by_name(new).create([end]), sit.are_made([end]))
     assert created.undo == (
-        *managers.by_name(new).remove(end.interface),
-        f"[ ! -e /sys/class/net/{end.interface} ] || ip link delete {end.interface}",
+        *managers.by_name(new).remove([end.interface]),
+        f"delete_links {end.interface}",
         sit.UNLOAD,
     )
     # What is beside the tunnel stays: both managers need it.
@@ -596,12 +595,10 @@ def test_tunnels_that_swap_their_peers_are_made_anew() -> None:
         for name, last, remote in (("sit-web1", 2, 21), ("sit-web2", 4, 20))
     }
     changes = plan(wanted, replace(state, files=files, links={**state.links, **links})).changes
-    assert [step.shown[0].split(":")[0] for step in changes.removals] == [
-        "-link sit-web1",
-        "-link sit-web2",
-    ]
-    created = [step.commands[0] for step in changes.steps if step.shown[0].startswith("+link sit-")]
-    assert created == ["lenient ifup --force sit-web1", "lenient ifup --force sit-web2"]
+    (removed,) = changes.removals
+    assert [line.split(":")[0] for line in removed.shown] == ["-link sit-web1", "-link sit-web2"]
+    (created,) = (step for step in changes.steps if step.shown[0].startswith("+link sit-"))
+    assert created.commands[0] == "lenient ifup --force sit-web1 sit-web2"
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -576,10 +576,13 @@ def test_what_is_recorded_and_was_flushed_is_put_back() -> None:
 def test_the_record_is_there_before_what_it_tells_of() -> None:
     """A run that ends in between is mended by the next one: nothing is taken for a stranger's."""
     state = bare("ifupdown", "delegating-server")
-    script = plan(node("delegating-server"), state).changes.script()
-    put = script.index(f"/.added.new {additions.FILE}\n")
-    for line in additions.wanted(plan(node("delegating-server"), state).site):
-        assert put < script.index(f"\n{line.add}\n")
+    found = plan(node("delegating-server"), state)
+    put, *_ = (n for n, each in enumerate(found.changes.actions) if additions.FILE in each.shown)
+    before = "\n".join(c for each in found.changes.actions[:put] for c in each.commands)
+    after = "\n".join(c for each in found.changes.actions[put:] for c in each.commands)
+    for addition in additions.wanted(found.site):
+        words = addition.add.removeprefix("ip -6 ")
+        assert words in after and words not in before
 
 
 def test_a_tunnel_that_moves_onto_an_entry_of_somebody_elses_is_stopped() -> None:

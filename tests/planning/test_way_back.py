@@ -1,6 +1,7 @@
 """A run's way back: from wherever it came to, the host is what it was."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +13,14 @@ from netaddr import IPAddress
 from tasks.declared import declaration
 from tasks.declared.mistakes import DeclarationError
 from tasks.declared.model import Node
-from tasks.host.changes import Changes, Step
+from tasks.host.changes import Changes
 from tasks.host.state import File, HostState, Route
 from tasks.parts import managers
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import plan
 from tests.planning import simulated
 from tests.planning.simulated import Host
+from tests.planning.test_growth import server
 from tests.samples import ROLES, bare, deployed, node
 
 FRA, WEB = "fra1.example.net", "web1.example.net"
@@ -37,7 +39,7 @@ def tunnels(draw: st.DrawFn, server: str, client: int) -> dict[str, Any]:
     number = draw(st.sampled_from([client, client + 4]))
     tunnel: dict[str, Any] = {
         "server": server,
-        "ipv4": "203.0.113.20" if client == 1 else f"203.0.113.2{draw(st.integers(1, 2))}",
+        "ipv4": f"203.0.113.{client}{draw(st.integers(1, 2))}" if client > 1 else "203.0.113.20",
         "number": number,
         "mtu": draw(st.sampled_from([1280, 1400, 1480])),
         "ttl": draw(st.sampled_from([64, 255])),
@@ -58,7 +60,7 @@ def tunnels(draw: st.DrawFn, server: str, client: int) -> dict[str, Any]:
 
 @st.composite
 def inventories(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
-    """Up to two servers, with one client or two."""
+    """Up to two servers, with up to three clients."""
     hosts: dict[str, dict[str, Any]] = {
         FRA: {
             "tunnel_server": {
@@ -77,8 +79,8 @@ def inventories(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
         found[0]["default_route"] = draw(st.booleans())
         found[1]["default_route"] = False
     hosts[WEB] = {"tunnel": found}
-    if draw(st.booleans()):
-        hosts["web2.example.net"] = {"tunnel": draw(tunnels(FRA, 2))}
+    for client in range(2, draw(st.integers(1, 3)) + 1):
+        hosts[f"web{client}.example.net"] = {"tunnel": draw(tunnels(FRA, client))}
     return hosts
 
 
@@ -101,16 +103,15 @@ def planned(wanted: Node, host: Host, of: HostState, manager: str) -> Changes:
 def check(changes: Changes, before: Host, after: Host) -> None:
     """The way back of a run, from its end and from everywhere on its way."""
     host = after.copied()
-    simulated.apply_reversed(changes, host)
+    simulated.apply(changes.reversed(), host)
     assert host.told() == before.told()
-    for number, action in enumerate(simulated.actions(changes), 1):
+    for number, action in enumerate(changes.actions, 1):
         # From where nothing is done of the last action to where all of it is.
-        count = len(action.commands) if isinstance(action, Step) else 1
-        for commands in range(count + 1):
+        for parts in range(len(simulated.parts_of(action)) + 1):
             host = before.copied()
-            simulated.begin(changes, host, number, commands)
+            simulated.begin(changes, host, number, parts)
             simulated.take_back(changes, host, number)
-            assert host.told() == before.told(), (number, commands, action)
+            assert host.told() == before.told(), (number, parts, action)
 
 
 @pytest.mark.parametrize("name", [FRA, WEB])
@@ -188,7 +189,7 @@ def break_rest(host: Host, kind: str) -> None:
             if "-radvd-" in path and path.endswith(".service"):
                 host.files[path] = File(f"{file.text}# by hand\n")
                 name = path.rpartition("/")[2]
-                shell = simulated.Shell(host, Changes(""))
+                shell = simulated.Shell(host)
                 shell.run("systemctl daemon-reload")
                 shell.run(f"systemctl restart {name}")
     if kind == "files":
@@ -196,10 +197,48 @@ def break_rest(host: Host, kind: str) -> None:
         # And whoever reads them has done so.
         host.connections = {path: host.files[path].text for path in host.connections}
         host.generated = {path: f"{text}# by hand\n" for path, text in host.generated.items()}
-        shell = simulated.Shell(host, Changes(""))
+        shell = simulated.Shell(host)
         shell.run("systemctl daemon-reload")
         for name in [name for name, each in host.services.items() if each.is_active]:
             shell.run(f"systemctl restart {name}")
+
+
+def untouched(host: Host) -> None:
+    """Nobody did anything."""
+
+
+def swapped(host: Host) -> None:
+    """Two tunnels have each other's peers."""
+    one, other = host.links["sit-web1"], host.links["sit-web2"]
+    host.links["sit-web1"] = replace(one, remote=other.remote)
+    host.links["sit-web2"] = replace(other, remote=one.remote)
+
+
+def gone(host: Host) -> None:
+    """One isn't there."""
+    simulated.Shell(host).run("delete_links sit-web2")
+    host.connections = {p: text for p, text in host.connections.items() if "sit-web2" not in p}
+
+
+@pytest.mark.parametrize("touch", [untouched, swapped, gone])
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_several_tunnels_come_and_go_at_once(manager: str, touch: Callable[[Host], None]) -> None:
+    bare_host, state = simulated.starting(manager, "server")
+    several = server(4, is_routed=True)
+    nothing = Node(several.host, None, None, (), is_cleared=True)
+    host = bare_host.copied()
+    first = plan(several, simulated.read(host, state, manager)).changes
+    simulated.apply(first, host)
+    # And from wherever it came to.
+    check(first, bare_host, host)
+    touch(host)
+    before = host.copied()
+    for wanted in (several, server(2, is_routed=False), nothing):
+        host = before.copied()
+        changes = plan(wanted, simulated.read(host, state, manager)).changes
+        simulated.apply(changes, host)
+        assert not plan(wanted, simulated.read(host, state, manager)).changes
+        check(changes, before, host)
 
 
 KINDS = (

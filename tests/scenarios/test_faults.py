@@ -57,7 +57,7 @@ VANISHING = (
 [ "$IFACE" != sit-ipv6 ] || ip link delete sit-ipv6
 ' """
     ">/etc/network/if-up.d/mine; chmod 755 /etc/network/if-up.d/mine",
-    "Culvert stopped at: ip -6 -oneline address show dev sit-ipv6 up to",
+    "Culvert stopped at: bringing up sit-ipv6 with 2001:",
     "; what it made is taken back",
 )
 

@@ -28,6 +28,7 @@ _SETTINGS = (
     "CONFIGURE_INTERFACES|EXCLUDE_INTERFACES|"
     "addon_scripts_support|default_interfaces_configfile|auto_executor_selection"
 )
+STAGED = "$scratch/interfaces"
 _RAISING = re.compile(rf"\s*(?:auto|allow-(?:auto|hotplug))\s(?:.*\s)?{FALLBACK}(?:\s|$)")
 
 
@@ -176,36 +177,43 @@ fi 2>/dev/null""",
         return path.removeprefix(prefix)
 
     def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
-        for path, waiting in staged.items():
-            if interface := self.defines(path):
-                yield f"ifup --no-act --force --interfaces={waiting} {interface} 2>&1"
+        tunnels = {name: staged[path] for path in staged if (name := self.defines(path))}
+        if tunnels:
+            yield f'cat {" ".join(tunnels.values())} >"{STAGED}"'
+            yield self._check(tunnels)
 
-    def create(self, end: End) -> Iterable[str]:
-        # A tunnel that vanished by hand is still up in ifupdown's records, hence --force. The
-        # host's own hooks in if-up.d decide how it ends.
-        yield f"lenient ifup --force {end.interface}"
+    def _check(self, interfaces: Collection[str]) -> str:
+        """What looks at these tunnels, whose stanzas are in one file."""
+        return f'ifup --no-act --force --interfaces="{STAGED}" {" ".join(interfaces)} 2>&1'
 
-    def remove(self, interface: str) -> Iterable[str]:
-        # Without its stanza, ifupdown would not know the interface any more.
-        yield f"ifdown --force {interface} || true"
+    def create(self, ends: Collection[End]) -> Iterable[str]:
+        return _bringing_up([end.interface for end in ends])
 
-    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
-        del state
-        if made:
-            # So that ifupdown has it for up. What came by its stanza need not be what was there.
-            yield f"lenient ifup --force {interface}"
-            yield f"ip -6 route flush dev {interface} proto boot"
-            yield f"ip address flush dev {interface} scope global"
-            yield from made
+    def remove(self, interfaces: Collection[str]) -> Iterable[str]:
+        # Without their stanzas, ifupdown would not know the interfaces any more.
+        down = f"ifdown --force {' '.join(interfaces)}"
+        if len(interfaces) == 1:
+            yield f"{down} || true"
+        else:
+            # See _bringing_up(); and ifupdown2 takes down none where it knows one of them for down.
+            left = "[ ! -e /sys/class/net/$each ] || ifdown --force $each || true"
+            yield f"{down} || for each in {' '.join(interfaces)}; do {left}; done"
 
-    def reread(self, interface: str) -> Iterable[str]:
+    def restore(self, interfaces: Collection[str], state: HostState) -> Iterable[str]:
+        if there := [name for name in interfaces if name in state.links]:
+            # So that ifupdown has them for up. What comes by a stanza need not be what was there.
+            yield from _bringing_up(there)
+            yield sit.deletion(there)
+            yield from sit.making_again(there, state)
+
+    def reread(self, interfaces: Collection[str]) -> Iterable[str]:
         # It reads its files whenever it is called.
-        del interface
+        del interfaces
         return ()
 
-    def forget(self, interface: str) -> Iterable[str]:
+    def forget(self, interfaces: Collection[str]) -> Iterable[str]:
         # It keeps nothing of its files.
-        del interface
+        del interfaces
         return ()
 
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
@@ -228,6 +236,16 @@ fi 2>/dev/null""",
         if keyword == "source-directory":
             return any(fnmatch(FOLDER, pattern.rstrip("/")) for pattern in relative)
         return any(fnmatch(sample, pattern) for pattern in relative)
+
+
+def _bringing_up(interfaces: Collection[str]) -> Iterable[str]:
+    # A tunnel that vanished by hand is still up in ifupdown's records, hence --force. The host's
+    # own hooks in if-up.d decide how it ends.
+    yield f"lenient ifup --force {' '.join(interfaces)}"
+    if len(interfaces) > 1:
+        # ifupdown-ng stops at the first that fails.
+        left = "[ -e /sys/class/net/$each ] || lenient ifup --force $each"
+        yield f"for each in {' '.join(interfaces)}; do {left}; done"
 
 
 def _answer(state: HostState) -> tuple[str, str]:

@@ -3,13 +3,13 @@
 import base64
 import io
 import pickletools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 
 from tasks.host.render import render
 from tasks.host.state import OWNED, File, HostState, UnreadableStateError
 from tasks.parts import sit
-from tasks.parts.managers.ifupdown import Ifupdown
+from tasks.parts.managers.ifupdown import STAGED, Ifupdown
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 _CONFIGURATION = "/etc/network/ifupdown2/ifupdown2.conf"
@@ -86,12 +86,9 @@ class Ifupdown2(Ifupdown):
             files[f"{_HOOKS}/{OWNED}-local-area-networks"] = File(text, mode=0o755)
         return files
 
-    def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
-        tunnels = [waiting for path, waiting in staged.items() if self.defines(path)]
-        if tunnels:
-            # All at once: each start of ifupdown2 takes its time.
-            yield f'cat {" ".join(tunnels)} >"$scratch/interfaces"'
-            yield 'ifup --all --syntax-check --interfaces="$scratch/interfaces" 2>&1'
+    def _check(self, interfaces: Collection[str]) -> str:
+        del interfaces
+        return f'ifup --all --syntax-check --interfaces="{STAGED}" 2>&1'
 
 
 def _pickled_names(record: bytes) -> Iterable[str]:

@@ -105,25 +105,25 @@ class Manager(Protocol):
         for the script's own use.
         """
 
-    def create(self, end: End) -> Iterable[str]:
-        """Shell commands, run once the files are there, that bring up a tunnel that isn't there."""
+    def create(self, ends: Collection[End]) -> Iterable[str]:
+        """Shell commands, run once the files are there, that bring up tunnels that aren't there."""
 
-    def remove(self, interface: str) -> Iterable[str]:
-        """Shell commands, run while the files are there, before the tunnel's link is deleted."""
+    def remove(self, interfaces: Collection[str]) -> Iterable[str]:
+        """Shell commands, run while the files are there, before the tunnels' links are deleted."""
 
-    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
+    def restore(self, interfaces: Collection[str], state: HostState) -> Iterable[str]:
         """Shell commands that undo `remove`, run once the old files are back.
 
-        `made` are those of iproute2 by which the tunnel is what it was; none where it wasn't there.
+        Those that were there are what they were; of the others the manager knows as it did.
         """
 
-    def reread(self, interface: str) -> Iterable[str]:
-        """Shell commands by which it knows the file of a running tunnel, once that is back."""
+    def reread(self, interfaces: Collection[str]) -> Iterable[str]:
+        """Shell commands by which it knows the files of running tunnels, once those are back."""
 
-    def forget(self, interface: str) -> Iterable[str]:
-        """Shell commands that take away what others made of a new tunnel's file, once that's gone.
+    def forget(self, interfaces: Collection[str]) -> Iterable[str]:
+        """Shell commands that take away what others made of new tunnels' files, once they're gone.
 
-        Its link is gone by then.
+        Their links are gone by then.
         """
 
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:

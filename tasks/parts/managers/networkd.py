@@ -157,28 +157,27 @@ fi 2>/dev/null""",
         del staged
         return ()
 
-    def create(self, end: End) -> Iterable[str]:
+    def create(self, ends: Collection[End]) -> Iterable[str]:
         # Not by networkd: whenever it reloads its files, it takes the uplink's IPv4 address away
         # for a moment (252: link_reconfigure() drops what it is to configure again).
-        return sit.creation(end)
+        return sit.creation(ends)
 
-    def remove(self, interface: str) -> Iterable[str]:
-        del interface
+    def remove(self, interfaces: Collection[str]) -> Iterable[str]:
+        del interfaces
         return ()
 
-    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
-        del state
-        yield from made
-        yield from self.reread(interface)
+    def restore(self, interfaces: Collection[str], state: HostState) -> Iterable[str]:
+        yield from sit.making_again(interfaces, state)
+        yield from self.reread(interfaces)
 
-    def reread(self, interface: str) -> Iterable[str]:
+    def reread(self, interfaces: Collection[str]) -> Iterable[str]:
         # See create().
-        del interface
+        del interfaces
         return ()
 
-    def forget(self, interface: str) -> Iterable[str]:
+    def forget(self, interfaces: Collection[str]) -> Iterable[str]:
         # It keeps nothing of its files.
-        del interface
+        del interfaces
         return ()
 
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:

@@ -24,6 +24,8 @@ _VERSION_IS = "version: "
 _CONFIGURATION = "configuration:"
 # Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
 _NEEDED = (1, 38)
+# Seconds in which it deletes connections; by itself it has 10, for however many.
+_PATIENCE = 30
 _OF_FALLBACK = re.compile(rf"\s*interface-name\s*=\s*{FALLBACK}\s*$")
 _ASLEEP = re.compile(r"\s*autoconnect\s*=\s*(?:false|no|0)\s*$", re.IGNORECASE)
 
@@ -150,54 +152,57 @@ fi 2>/dev/null""",
         return path.removeprefix(prefix).removesuffix(_SUFFIX)
 
     def checks(self, staged: Mapping[str, str]) -> Iterable[str]:
-        for path, waiting in staged.items():
-            if self.defines(path):
-                yield f"nmcli --offline connection modify <{waiting} >/dev/null"
+        # It reads one at a time, and they differ in names and numbers alone: one stands for all.
+        # What NetworkManager itself makes of each is seen once they are there.
+        waiting = next((waiting for path, waiting in staged.items() if self.defines(path)), None)
+        if waiting:
+            yield f"nmcli --offline connection modify <{waiting} >/dev/null"
 
-    def create(self, end: End) -> Iterable[str]:
+    def create(self, ends: Collection[End]) -> Iterable[str]:
         # With a link of that name there, NetworkManager leaves it alone until the next boot, even
         # when it is restarted. It would make the link as soon as it reads the file, and again when
         # it is told to bring the connection up.
-        yield from sit.creation(end)
-        yield _load(end.interface)
+        yield from sit.creation(ends)
+        # It ends well, whatever it can't read.
+        load = f"{_load(end.interface for end in ends)} 2>&1 | sed -n '/^Could not load/p'"
+        yield f'refused=$({load}); [ -z "$refused" ] || {{ step=$(echo $refused); false; }}'
 
-    def remove(self, interface: str) -> Iterable[str]:
-        # While it knows the connection, it makes the link again as soon as that is gone. The file
-        # goes with the connection, and it is not for this step to decide whether it stays.
-        profile = _profile(interface)
-        yield f'cp -p {profile} "$scratch/{interface}"'
-        yield f"nmcli connection delete uuid {_uuid(interface)} >/dev/null 2>&1 || true"
-        yield f'cp -p "$scratch/{interface}" {profile}'
-        # It may be about to delete the link itself, where it made it.
-        yield f"ip link delete {interface} 2>/dev/null || [ ! -e /sys/class/net/{interface} ]"
+    def remove(self, interfaces: Collection[str]) -> Iterable[str]:
+        # While it knows the connections, it makes the links again as soon as they are gone. The
+        # files go with the connections, and it is not for this step to decide whether they stay.
+        profiles = [_profile(name) for name in interfaces]
+        kept = [f'"$scratch/{profile.rpartition("/")[2]}"' for profile in profiles]
+        yield f'cp -p {" ".join(profiles)} "$scratch/"'
+        known = " ".join(f"uuid {_uuid(name)}" for name in interfaces)
+        # Those that it doesn't know keep none of the others.
+        yield f"nmcli --wait {_PATIENCE} connection delete {known} >/dev/null 2>&1 || true"
+        yield f"cp -p {' '.join(kept)} {_FOLDER}/"
 
-    def restore(self, interface: str, made: Collection[str], state: HostState) -> Iterable[str]:
-        profile = _profile(interface)
-        if file := state.files.get(profile):
-            # Where a run ended while the connection was deleted, and its file with it.
-            content = base64.b64encode(file.text.encode()).decode()
-            written = f"(umask 077; echo {content} | base64 -d >{profile})"
-            yield f"[ -e {profile} ] || {written}"
-        if made:
-            yield from made
-            # Without a link it would make one.
-            yield from self.reread(interface)
+    def restore(self, interfaces: Collection[str], state: HostState) -> Iterable[str]:
+        for profile in map(_profile, interfaces):
+            if file := state.files.get(profile):
+                # Where a run ended while the connection was deleted, and its file with it.
+                content = base64.b64encode(file.text.encode()).decode()
+                written = f"(umask 077; echo {content} | base64 -d >{profile})"
+                yield f"[ -e {profile} ] || {written}"
+        yield from sit.making_again(interfaces, state)
+        # Without a link it would make one.
+        if there := [name for name in interfaces if name in state.links]:
+            yield from self.reread(there)
 
-    def reread(self, interface: str) -> Iterable[str]:
-        yield _load(interface)
+    def reread(self, interfaces: Collection[str]) -> Iterable[str]:
+        yield _load(interfaces)
 
-    def forget(self, interface: str) -> Iterable[str]:
+    def forget(self, interfaces: Collection[str]) -> Iterable[str]:
         # See remove().
-        del interface
+        del interfaces
         return ()
 
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()
-        for path in changed:
-            interface = self.defines(path)
-            if interface in kept:
-                load = _load(interface)
-                yield Step((f" run: {load}",), (load,))
+        if interfaces := [name for name in map(self.defines, changed) if name in kept]:
+            load = _load(interfaces)
+            yield Step((f" run: {load}",), (load,))
 
 
 def _dotted(version: Iterable[int]) -> str:
@@ -237,9 +242,9 @@ def _uuid(interface: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"file://{_profile(interface)}"))
 
 
-def _load(interface: str) -> str:
-    # Reads that file alone, and touches no link.
-    return f"nmcli connection load {_profile(interface)}"
+def _load(interfaces: Iterable[str]) -> str:
+    # Reads those files alone, and touches no link.
+    return f"nmcli connection load {' '.join(map(_profile, interfaces))}"
 
 
 def _in_script(site: Site) -> tuple[str, ...]:

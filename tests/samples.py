@@ -45,6 +45,18 @@ def rename(names: dict[str, str]) -> None:
     HOSTS.update({role: names[name] for role, name in HOSTS.items()})
 
 
+def many(tunnels: int, *, is_routed: bool) -> dict[str, dict[str, Any]]:
+    """An inventory of a server with so many tunnels, each with a prefix routed to it, or none."""
+    pool = {"routed_prefixes": ["2001:db8:8000::/33"]} if is_routed else {}
+    hosts: dict[str, dict[str, Any]] = {HOSTS["server"]: {"tunnel_server": {**SERVER, **pool}}}
+    for number in range(1, tunnels + 1):
+        tunnel = {**CLIENT, "ipv4": f"10.{number // 250}.{number % 250}.20", "number": number}
+        if is_routed:
+            tunnel["routed_prefixes"] = [f"2001:db8:{0x8000 + number:x}::/48"]
+        hosts[f"web{number}.example.net"] = {"tunnel": tunnel}
+    return hosts
+
+
 def broker() -> Broker:
     return declaration.read(INVENTORY, managers.NAMES)
 

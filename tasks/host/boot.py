@@ -61,7 +61,7 @@ def foreseen(
     files |= {path: _lines(path, text) for path, text in own.items() if text is not None}
     has_systemd = bool(state.units)
     ordered = _in_order(files, procps=not has_systemd)
-    settings = _Settings(_merged(ordered) if has_systemd else ordered)
+    settings = _Indexed(_merged(ordered) if has_systemd else ordered)
     to_come = {*late}
     kernel = _Kernel(path for path in state.sysctls if _interface(path) not in to_come)
     kernel.apply(settings, again=not has_systemd)
@@ -70,7 +70,7 @@ def foreseen(
             kernel.apply(settings, of=interface)
     ufw = state.units.get(_UFW_UNIT)
     if state.ufw_sysctls and (ufw is None or ufw.is_enabled):
-        kernel.apply(_Settings(_settings(files.get(state.ufw_sysctls, ()))), again=True)
+        kernel.apply(_Indexed(_settings(files.get(state.ufw_sysctls, ()))), again=True)
     for interface in late:
         kernel.appear(interface)
         if has_systemd:
@@ -79,7 +79,7 @@ def foreseen(
     return taken_back | kernel.settings
 
 
-class _Settings:
+class _Indexed:
     """Settings in their order, and those that are for one interface: there may be thousands."""
 
     def __init__(self, ordered: Iterable[Setting]) -> None:
@@ -90,7 +90,7 @@ class _Settings:
         for place, setting in enumerate(self.all):
             if setting.is_pattern:
                 self._patterns.append(place)
-            elif setting.key.startswith("net/") and setting.key.count("/") > 2:
+            elif setting.key.count("/") > 2:
                 self._named[_interface(setting.key)].append(place)
 
     def of(self, interface: str) -> Iterator[Setting]:
@@ -111,7 +111,7 @@ class _Kernel:
     def interfaces(self) -> set[str]:
         return {*self._paths}
 
-    def apply(self, settings: _Settings, *, of: str | None = None, again: bool = False) -> None:
+    def apply(self, settings: _Indexed, *, of: str | None = None, again: bool = False) -> None:
         """Write settings in their order: all, or those of one interface.
 
         `again`: also what is so already, which systemd-sysctl leaves alone.

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import comb
 from typing import Protocol
@@ -56,7 +56,7 @@ def compare(
     settled: float,
     measured: float,
     clock: Callable[[], float] = time.monotonic,
-) -> tuple[Outcome, Outcome]:
+) -> Iterator[tuple[float, float]]:
     """With the table to without, pair by pair, each in the other order: throughput, and clock.
 
     The second is of what `clock` takes for each byte, turned over. After a change of the table,
@@ -72,10 +72,8 @@ def compare(
         assert after > before, "nothing passes through the tunnel"
         return (after - before) / (end - start), (after - before) / max(ended - ticked, 1e-9)
 
-    found = []
     for number in range(pairs):
         first = number % 2 == 0
         told = {is_on: measure(is_on=is_on) for is_on in (first, not first)}
-        found.append([on / off for on, off in zip(told[True], told[False], strict=True)])
-    speeds, costs = zip(*found, strict=True)
-    return outcome([*speeds]), outcome([*costs])
+        (on, cost_on), (off, cost_off) = told[True], told[False]
+        yield on / off, cost_on / cost_off

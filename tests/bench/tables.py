@@ -3,7 +3,7 @@
 from tasks.declared import declaration
 from tasks.parts import filtering, managers
 from tasks.planning import detection
-from tests.samples import CLIENT, SERVER, bare
+from tests.samples import HOSTS, bare, many
 
 INTERFACE = "sit-web1"
 """The server's end of the first tunnel, which has 2001:db8:1::3 at its other one."""
@@ -19,18 +19,7 @@ def table(tunnels: int, device: int | str = "sit") -> str:
 
     `device` is the kind of those that stand for the tunnels, in nft's words or as a number.
     """
-    hosts = {
-        "fra1.example.net": {"tunnel_server": {**SERVER, "routed_prefixes": ["2001:db8:8000::/33"]}}
-    }
-    for number in range(1, tunnels + 1):
-        tunnel = {
-            **CLIENT,
-            "ipv4": f"10.{number // 250}.{number % 250}.20",
-            "number": number,
-            "routed_prefixes": [f"2001:db8:{0x8000 + number:x}::/48"],
-        }
-        hosts[f"web{number}.example.net"] = {"tunnel": tunnel}
-    node = declaration.read(hosts, managers.NAMES).nodes["fra1.example.net"]
+    node = declaration.read(many(tunnels, is_routed=True), managers.NAMES).nodes[HOSTS["server"]]
     state = bare("ifupdown", "server")
     site, _ = detection.find(node, state)
     text = filtering.files(site, state)[filtering.FILE].text

@@ -281,4 +281,5 @@ def test_a_host_that_is_at_going_back_is_waited_for(probed: Probed) -> None:
         ["sh", "-c", f"cd {probed.folder}; sleep 2; echo other >culvert-stamp; rm -r store/undoing"]
     )
     assert judged(probed, IPV4) == Verdict("undone")
-    assert ends.poll() == 0
+    assert not (probed.folder / "store/undoing/run").exists()
+    assert ends.wait() == 0

@@ -6,7 +6,6 @@ Calls of functions are counted: these are the same on every machine.
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from tasks.parts import managers
 from tasks.planning import proof
 from tasks.planning.plan import plan
 from tests.planning.simulated import apply, read, starting
-from tests.samples import CLIENT, HOSTS, SERVER
+from tests.samples import HOSTS, many
 
 FEW, MANY = 40, 400
 # Ten times the tunnels; what sorts takes a little more than that.
@@ -41,19 +40,8 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def inventory(tunnels: int, *, is_routed: bool) -> dict[str, dict[str, Any]]:
-    pool = {"routed_prefixes": ["2001:db8:8000::/33"]} if is_routed else {}
-    hosts = {HOSTS["server"]: {"tunnel_server": {**SERVER, **pool}}}
-    for number in range(1, tunnels + 1):
-        tunnel = {**CLIENT, "ipv4": f"10.{number // 250}.{number % 250}.20", "number": number}
-        if is_routed:
-            tunnel["routed_prefixes"] = [f"2001:db8:{0x8000 + number:x}::/64"]
-        hosts[f"web{number}.example.net"] = {"tunnel": tunnel}
-    return hosts
-
-
 def server(tunnels: int, *, is_routed: bool) -> Node:
-    found = declaration.read(inventory(tunnels, is_routed=is_routed), managers.NAMES)
+    found = declaration.read(many(tunnels, is_routed=is_routed), managers.NAMES)
     return found.nodes[HOSTS["server"]]
 
 
@@ -61,14 +49,14 @@ def assert_grows(work: Callable[[int], Callable[[], object]]) -> None:
     """`work` prepares what is counted, for so many tunnels."""
     # What is done once alone, as templates are read.
     work(1)()
-    few, many = calls(work(FEW)), calls(work(MANY))
-    assert many <= MOST * few, (few, many)
+    of_few, of_many = calls(work(FEW)), calls(work(MANY))
+    assert of_many <= MOST * of_few, (of_few, of_many)
 
 
 @pytest.mark.parametrize("is_routed", [False, True])
 def test_the_declaration(is_routed: bool) -> None:
     def work(tunnels: int) -> Callable[[], object]:
-        written = inventory(tunnels, is_routed=is_routed)
+        written = many(tunnels, is_routed=is_routed)
         return lambda: declaration.read(written, managers.NAMES)
 
     assert_grows(work)

@@ -172,7 +172,7 @@ def assert_carries(lab: Lab, hosts: Hosts, networks: Iterable[Lan]) -> None:
 
 
 def _marks(change: Change) -> list[pytest.MarkDecorator]:
-    # What the first of them does to the ends of the other managers.
+    # The same as the first, at the other server.
     return [pytest.mark.campaign] if change.make is second_server_moves_and_a_number_changes else []
 
 

@@ -1,5 +1,7 @@
 """The tables that are measured: a server's, of one tunnel that is used, or of very many."""
 
+import re
+
 from tasks.declared import declaration
 from tasks.parts import filtering, managers
 from tasks.planning import detection
@@ -24,4 +26,4 @@ def table(tunnels: int, device: int | str = "sit") -> str:
     site, _ = detection.find(node, state)
     text = filtering.files(site, state)[filtering.FILE].text
     text = text.replace("{ flags owner; }", "").replace("    flags owner\n", "")
-    return text.replace("meta iiftype sit", f"meta iiftype {device}")
+    return re.sub(r"(?<=meta [io]iftype )sit", str(device), text)

@@ -70,7 +70,7 @@ GROUPS = {**SERVER, "between_tunnels": "groups"}
 def test_nothing_passes_between_tunnels_that_is_not_declared() -> None:
     closed = declared(SERVER, {}, {})["fra1.example.net"]
     text = table(closed)
-    assert "oifname @tunnels goto between_tunnels" in text
+    assert "oifname @tunnels iifname @tunnels goto between_tunnels" in text
     assert "@group_" not in text
     opened = declared({**SERVER, "between_tunnels": True}, {}, {})["fra1.example.net"]
     assert "between_tunnels" not in table(opened)
@@ -140,7 +140,7 @@ def test_another_policy_is_read_anew_as_a_whole() -> None:
 
 
 DAMAGES = [
-    ('        iifname "sit0" counter drop\n', '+chain arriving: iifname "sit0" counter drop'),
+    ('        iifname "sit0" counter drop\n', '+chain from_tunnel: iifname "sit0" counter drop'),
     (
         '            "sit-web1" . 2001:db8:1::3,\n',
         '+element of sources_128: "sit-web1" . 2001:db8:1::3',

@@ -59,6 +59,7 @@ class SshHost:
     asked: list[str] = field(default_factory=list)
     asked_by: list[int] = field(default_factory=list)
     connections: int = 0
+    compression: str = ""
     stamp: str = ""
 
     def answer(self, name: str, script: str) -> tuple[answers.Kind, int, str, str]:
@@ -146,6 +147,8 @@ class SshHosts:
                     continue
                 transport = Transport(connection)
                 transport.add_server_key(self.key)
+                # As OpenSSH's sshd does by default, once somebody has logged in.
+                transport.use_compression()
                 transport.start_server(threading.Event(), _Session(self, name, transport))
 
 
@@ -168,6 +171,7 @@ class _Session(ServerInterface):
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         del kind, chanid
+        self.host.compression = vars(self.transport)["remote_compression"]
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: Channel, command: bytes) -> bool:

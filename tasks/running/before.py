@@ -52,6 +52,7 @@ def connecting() -> None:
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     terminal.guard(logger)
     connection.check_keys_as_ssh_does()
+    connection.compress()
     connection.read_any_bytes()
     connection.end_proxies_once()
     cli.input = answered(

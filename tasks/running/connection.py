@@ -96,6 +96,11 @@ def _ask_of_key(question: str) -> str:
         ) from error
 
 
+def compress() -> None:
+    """Have scripts and answers go compressed, where sshd allows it and no host data say else."""
+    ssh.connector_data_meta["ssh_paramiko_connect_kwargs"].default = {"compress": True}
+
+
 def end_proxies_once() -> None:
     """Have no traceback come of a `ProxyCommand` that has ended by itself."""
     close: Callable[[ProxyCommand], None] = ProxyCommand.close

@@ -12,6 +12,9 @@ from pyinfra.connectors import ssh, util
 from pyinfra.connectors.sshuserclient import client
 
 from tasks.running import connection
+from tests import runs
+from tests.samples import bare
+from tests.ssh_hosts import SshHost, SshHosts
 
 
 class Transport:
@@ -126,3 +129,14 @@ def test_paramikos_files_are_read_so_too() -> None:
             return self.said.read(size)
 
     assert [*connection._decoded(Said(b"\xff\n\xc3\xb6\n"))] == ["\ufffd\n", "ö\n"]
+
+
+def test_what_is_sent_and_answered_is_compressed(tmp_path: Path) -> None:
+    state = bare("ifupdown", "client")
+    host = SshHost(state, state)
+    with SshHosts({"web1.example.net": host}) as listening:
+        done = runs.run(
+            tmp_path, [listening.data("web1.example.net", tunnel=[])], "deploy.py", "-y"
+        )
+    assert done.status == 0, done.output
+    assert host.compression == "zlib@openssh.com"

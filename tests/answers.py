@@ -98,7 +98,7 @@ def of(state: HostState) -> dict[str, str]:
 
 def _archive(state: HostState) -> str:
     with io.BytesIO() as stream:
-        with tarfile.open(fileobj=stream, mode="w") as archive:
+        with tarfile.open(fileobj=stream, mode="w:gz") as archive:
             for path, file in state.files.items():
                 member = tarfile.TarInfo(path.lstrip("/"))
                 content = file.text.encode()

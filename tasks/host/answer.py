@@ -5,6 +5,7 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,11 +32,13 @@ _UNEXPECTED = (
     AttributeError,
     EOFError,
     LookupError,
+    OSError,
     OverflowError,
     RecursionError,
     TypeError,
     ValueError,
     tarfile.TarError,
+    zlib.error,
 )
 
 

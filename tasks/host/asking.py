@@ -49,7 +49,8 @@ section record; @RECORD@
 section unreadable; ours ! -readable
 section files
 ours -print0 |
-    tar --create --file=- --null --no-recursion --absolute-names --files-from=- 2>/dev/null | base64
+    tar --create --gzip --file=- --null --no-recursion --absolute-names --files-from=- \
+        2>/dev/null | base64
 section addresses; ip -json -details address show
 section default-routes; ip -6 -json route show default
 # Not all of a routing daemon's, of which there may be very many.

@@ -214,7 +214,7 @@ def answer(tmp_path: Path) -> str:
     file.write_text("a=1\n")
     file.chmod(0o600)
     with io.BytesIO() as stream:
-        with tarfile.open(fileobj=stream, mode="w") as archive:
+        with tarfile.open(fileobj=stream, mode="w:gz") as archive:
             archive.add(file, "etc/sysctl.d/60-culvert.conf")
         return ANSWER.format(files=base64.encodebytes(stream.getvalue()).decode())
 
@@ -470,3 +470,17 @@ def test_lines_of_strange_files_are_left_out(answer: str) -> None:
 def test_a_host_with_nothing_to_carry_is_asked_for_no_lines() -> None:
     nothing = Node("db1", None, None, ())
     assert "-e '^$^'" in parts.script(nothing)
+
+
+def test_files_that_were_packed_otherwise_are_an_error_for_people(answer: str) -> None:
+    packed = answer.partition("@@ culvert files\n")[2].partition("\n\n")[0]
+    content = base64.b64decode(packed)
+    refused = 0
+    for place in range(len(content)):
+        broken = bytes([*content[:place], content[place] ^ 0xFF, *content[place + 1 :]])
+        try:
+            parse(answer.replace(packed, base64.encodebytes(broken).decode()))
+        except UnreadableStateError:
+            refused += 1
+    # Some bytes mean nothing, as the time when it was packed.
+    assert refused > len(content) // 2

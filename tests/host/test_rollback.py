@@ -444,7 +444,9 @@ def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
 
 
 def test_what_stays_is_not_told_to_be_taken_back(box: Box) -> None:
-    script = changes(box).script(replace(GUARD, within=0)).replace("-delete\n", "-delete; false\n")
+    script = (
+        changes(box).script(replace(GUARD, within=0)).replace("confirmed; sync", "confirmed; false")
+    )
     done = box.run(script)
     assert done.stderr.endswith("; what it made stays\n")
     assert files(box) == NEW

@@ -68,9 +68,6 @@ has perl || { section @WITHOUT_PERL@; exit; }
 @FUNCTIONS@
 section uid
 while read -r key _ uid _; do [ "$key" != Uid: ] || echo "$uid"; done </proc/self/status
-# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
-# containers of a kernel share, but not their network.
-section machine; running_system
 section stamp; show @STAMP@
 section holder
 @HOLDING@

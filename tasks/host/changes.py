@@ -350,7 +350,8 @@ are_up() {
         while (my ($name, $network) = splice @ARGV, 0, 2) {
             push @down, "$name with $network" if !$up{"$name $network"};
         }
-        print join ", ", @down' "$@") || return 1
+        print join ", ", @down;
+' "$@") || return 1
     [ -n "$down" ] || return 0
     step="bringing up $down"
     return 1

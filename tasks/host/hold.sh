@@ -5,7 +5,7 @@ pending=$store/pending undoing=$store/undoing
 # clock that nobody sets, and $began is when a process began, in the kernel's ticks.
 uptime() { read -r up _ </proc/uptime && up=${up%%.*}; }
 # What no other boot has, and no other container of its kernel.
-running_system() { read -r line </proc/sys/kernel/random/boot_id && echo "$line"; readlink /proc/self/ns/net; }
+running_system() { cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/net; }
 # Fails for one that has ended.
 born() {
     began=

@@ -1,5 +1,5 @@
-# Prints what a host's files say, in sections. Each line of its input asks for one, in fields with
-# tabs between:
+# Prints what a host's files say, in sections, and which machine it is. Each line of its input asks for
+# a section, in fields with tabs between:
 #
 #     NAME FORM PATTERN PLACES LEFT-OUT PROGRAM INCLUDES
 #
@@ -139,6 +139,10 @@ sub ruleset {
     print "terse\n", said(RULESET_LIMIT, qw(nft -j list maps)), "\n", listed(9**9, qw(-j -t)), "\n";
 }
 
+# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
+# containers of a kernel share, but not their network.
+section('machine');
+print text_of('/proc/sys/kernel/random/boot_id') // '', readlink('/proc/self/ns/net') // '', "\n";
 section('ruleset');
 ruleset() if $is_asked;
 while (<STDIN>) {

@@ -1,5 +1,5 @@
-# Keeps in a folder, its argument, what nobody meant to touch and what may be lost all the same, by a
-# hook or a manager: the addresses as `ip address save` has them, and for each version of IP the
+# Keeps in a folder, its argument, which system runs, and what nobody meant to touch and what may be
+# lost all the same, by a hook or a manager: the addresses as `ip address save` has them, and for each version of IP the
 # lines of `ip -batch` that add the routes.
 #
 # It needs no more of Perl than Debian's perl-base, which is Essential.
@@ -45,6 +45,14 @@ sub routes {
     return @protocols ? () : @lines;
 }
 
+sub line_of {
+    open my $file, '<', $_[0] or die "$_[0]: $!\n";
+    return scalar <$file>;
+}
+
+# As running_system() of hold.sh.
+my $network = readlink '/proc/self/ns/net' or die "/proc/self/ns/net: $!\n";
+put('system', line_of('/proc/sys/kernel/random/boot_id'), "$network\n");
 put('addresses', do { open my $pipe, '-|', qw(ip address save) or die "ip: $!\n"; <$pipe> });
 put('asked', "route show default\n", MARK, map { ("route show proto $_\n", MARK) } PROTOCOLS);
 put("routes-$_", routes($_)) for 4, 6;

@@ -47,10 +47,7 @@ FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
 _WAITING = (_PROGRAMS / "wait.sh").read_text()
 _REMEMBERING = (_PROGRAMS / "remember.pl").read_text()
 _RECALLING = (_PROGRAMS / "recall.pl").read_text()
-_REMEMBER = f"""{{
-    running_system >"$pending.new/system"
-    {perl.command(_REMEMBERING, '"$pending.new"')}
-}}"""
+_REMEMBER = perl.command(_REMEMBERING, '"$pending.new"')
 # Where the same system runs, whose links have the same numbers. What is there, is left as it is:
 # also a route that somebody gave another gateway since, which `ip route restore` would add one to.
 _RECALL = f"""[ "$mode" = boot ] || [ "$(cat "$undoing/system")" != "$(running_system)" ] || {{
@@ -106,10 +103,10 @@ for each in $({_LATE}); do
 done
 installed=
 if [ -z "$late" ]; then
-    [ -d {_UNITS}/sysinit.target.wants ] || mkdir -p {_UNITS}/sysinit.target.wants
-    printf %s {shlex.quote(_BOOT)} >{_UNIT_FILE}
-    ln -sf {_UNIT_FILE} {_WANTED_BY}
-    installed='{_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants'
+[ -d {_UNITS}/sysinit.target.wants ] || mkdir -p {_UNITS}/sysinit.target.wants
+printf %s {shlex.quote(_BOOT)} >{_UNIT_FILE}
+ln -sf {_UNIT_FILE} {_WANTED_BY}
+installed='{_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants'
 fi"""
 
 BACK = f"""mode=$1 why=$2 number=0 unwritten=

@@ -1,16 +1,14 @@
 """What a host answers to the script that reads it: the text of which a state is parsed."""
 
 import base64
-import io
 import json
 import re
 import shlex
-import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from tasks.host import asking
-from tasks.host.state import OWNED, HostState, Line, Link, Route
+from tasks.host.state import OWNED, File, HostState, Line, Link, Route
 
 Kind = Literal["read", "rehearse", "clear", "change", "extend", "recall", "confirm", "verify"]
 
@@ -54,20 +52,26 @@ def of(state: HostState) -> dict[str, str]:
         "uid": str(state.uid),
         "machine": "5d1bb7d0-2f5c-4e0e-9b7e-52c0a1f4ad6e\nnet:[4026531840]",
         "unreadable": "",
-        "files": _archive(state),
-        "addresses": json.dumps([_link(each) for each in state.links.values()]),
-        "default-routes": _routes(r for r in state.routes if r.destination == "default"),
-        **{
-            f"routes {protocol}": _routes(r for r in state.routes if r.protocol == protocol)
-            for protocol in asking.PROTOCOLS
-        },
-        "routes": "",
+        "files": "\n".join(file(path, each) for path, each in state.files.items()),
+        "addresses": json.dumps(
+            [
+                *map(_link, state.links.values()),
+                *({"dst": str(a), "dev": device} for a, device in state.ipv4_devices.items()),
+            ]
+        ),
+        "routes": '\n[{"ifname": "lo"}]\n'.join(
+            [
+                _routes(r for r in state.routes if r.destination == "default"),
+                *(
+                    _routes(r for r in state.routes if r.protocol == protocol)
+                    for protocol in asking.PROTOCOLS
+                ),
+                json.dumps([{"dst": str(a), "dev": d, "proxy": None} for a, d in state.proxies]),
+                "",
+            ]
+        ),
         "rules": "0:\tfrom all lookup local\n32766:\tfrom all lookup main",
         "ipv4-rules": "0:\tfrom all lookup local\n32766:\tfrom all lookup main",
-        "proxies": json.dumps([{"dst": str(a), "dev": d, "proxy": None} for a, d in state.proxies]),
-        "devices": json.dumps(
-            [{"dst": str(a), "dev": device} for a, device in state.ipv4_devices.items()]
-        ),
         "listeners": "",
         "sysctls": "\n".join(f"/proc/sys/{path}:{v}" for path, v in state.sysctls.items()),
         "ufw": "",
@@ -84,7 +88,6 @@ def of(state: HostState) -> dict[str, str]:
         "sit": "0",
         "sit-loading": "",
         "programs": "",
-        "ping": "ping from iputils 20221126",
         "room": "",
         "stamp": state.stamp,
         "holder": "cut off" if state.is_cut_off else state.holder,
@@ -96,15 +99,10 @@ def of(state: HostState) -> dict[str, str]:
     }
 
 
-def _archive(state: HostState) -> str:
-    with io.BytesIO() as stream:
-        with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-            for path, file in state.files.items():
-                member = tarfile.TarInfo(path.lstrip("/"))
-                content = file.text.encode()
-                member.size, member.mode = len(content), file.mode
-                archive.addfile(member, io.BytesIO(content))
-        return base64.encodebytes(stream.getvalue()).decode().strip()
+def file(path: str, found: File) -> str:
+    """The line of a file."""
+    words = (base64.b64encode(text.encode()).decode() for text in (path, found.text))
+    return f"{found.mode:04o} {' '.join(words)}"
 
 
 def _link(link: Link) -> dict[str, Any]:

@@ -195,7 +195,7 @@ _ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
 
 def filter_answer(running: str, of_file: str | None = None) -> dict[str, str]:
     """What a host answers whose table is this, by a file that says the same or something else."""
-    (question,) = filtering.QUESTIONS
+    question, _ = filtering.QUESTIONS
     text = running if of_file is None else of_file
     return {question.name: f"{running}\n{filtering.OF_FILE}\n{text}"}
 

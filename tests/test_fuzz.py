@@ -130,6 +130,7 @@ class Shell:
         # Nothing is renamed or started here: what a run takes is there, and so is what waits.
         (folder / "culvert-hold").mkdir()
         (folder / "culvert-hold/waiter").write_text("1\n")
+        (folder / "culvert-hold/holder").write_text("alice@laptop\n")
         (self.root / "etc/systemd/system").mkdir(parents=True)
         (self.root / "var/lib/culvert").mkdir(parents=True)
 
@@ -339,9 +340,10 @@ def mutated(draw: st.DrawFn) -> tuple[Node, str]:
     said = told[name]
     how = draw(st.sampled_from(["word", "line", "place", "all"]))
     if said.startswith("[") and how != "all":
-        data = json.loads(said)
-        place = draw(st.sampled_from([*places(data)]))
-        said = json.dumps(put(data, place, draw(VALUES)))
+        # A document on each line.
+        documents = [json.loads(line) for line in said.splitlines() if line]
+        place = draw(st.sampled_from([*places(documents)]))
+        said = "\n".join(map(json.dumps, put(documents, place or (0,), draw(VALUES))))
     elif how == "all" or not said:
         said = text
     elif how == "line":

@@ -12,4 +12,5 @@ rollback  what a host keeps meanwhile, to go back by itself
     hold.sh   the functions of that: who is at work on it, and since when
     wait.sh   the process that waits for a word that all is well
 render    a template, filled
+perl      a program in Perl, as a command
 """

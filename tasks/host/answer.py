@@ -1,11 +1,8 @@
 """Pure: the state of a host, parsed from what the script printed there."""
 
 import base64
-import io
 import json
 import re
-import tarfile
-import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,19 +23,17 @@ from tasks.host.state import (
     UnreadableStateError,
 )
 
+_VISIBLE = re.compile(r"\S")
 # What reading an answer of another form may end in, however little it resembles one.
 _UNEXPECTED = (
     AddrFormatError,
     AttributeError,
     EOFError,
     LookupError,
-    OSError,
     OverflowError,
     RecursionError,
     TypeError,
     ValueError,
-    tarfile.TarError,
-    zlib.error,
 )
 
 
@@ -48,31 +43,34 @@ def parse(output: str) -> HostState:
     Raises UnreadableStateError where the output is cut off or a command printed something else.
     """
     sections = _sections(output)
+    if asking.WITHOUT_PERL in sections:
+        raise UnreadableStateError("`perl` isn't there, by which a host is read: install perl-base")
     if "end" not in sections:
         raise UnreadableStateError("the script that reads the host didn't run to its end")
     try:
         by, _, record = sections["record"].partition("\n")
-        links = _links(sections["addresses"])
-        outer = _outer_routes(sections["devices"])
+        addresses = _json_documents(sections["addresses"])
+        links = [_link(entry) for entry in addresses if entry.get("ifname")]
+        outer = _outer_routes(addresses)
+        routes = _told_apart(sections["routes"])
         return HostState(
             uid=int(sections["uid"]),
             machine=_machine(sections["machine"]),
             unreadable=tuple(sections["unreadable"].splitlines()),
             files=_files(sections["files"]),
             links={link.name: link for link in links},
-            routes=tuple(_routes(sections)),
-            tables=_tables(sections),
+            routes=tuple(_routes(routes)),
+            tables=_tables(routes["around"]),
             rules=rules.parse(sections["rules"]),
             ipv4_rules=rules.parse(sections["ipv4-rules"]),
             proxies=frozenset(
-                (IPAddress(entry["dst"]), _device(entry["dev"]))
-                for entry in _json_documents(sections["proxies"])
+                (IPAddress(entry["dst"]), _device(entry["dev"])) for entry in routes["proxies"]
             ),
             ipv4_devices={dst: _device(route["dev"]) for dst, route in outer.items()},
             ipv4_tables={
                 destination: str(route["table"])
                 for destination, route in outer.items()
-                if "table" in route
+                if route.get("table", MAIN) != MAIN
             },
             listeners=tuple(_listeners(sections["listeners"])),
             ruleset=_ruleset(sections),
@@ -90,7 +88,6 @@ def parse(output: str) -> HostState:
             sit_is_module=bool(sections["sit"]),
             sit_loading=tuple(sections["sit-loading"].splitlines()),
             missing_programs=tuple(sections["programs"].split()),
-            ping=sections["ping"].partition("\n")[0],
             room=_room(sections["room"]),
             stamp=sections["stamp"],
             holder="" if sections["holder"] == rollback.CUT_OFF else sections["holder"],
@@ -119,29 +116,36 @@ def _machine(text: str) -> str:
 
 def _json_documents(text: str) -> list[Any]:
     """The elements of all JSON arrays in a text, one array after another."""
+    return [element for document in _documents(text) for element in document]
+
+
+def _documents(text: str) -> Iterable[Any]:
     decoder = json.JSONDecoder()
-    elements: list[Any] = []
-    while text := text.lstrip():
-        document, end = decoder.raw_decode(text)
-        elements += document
-        text = text[end:]
-    return elements
+    at = 0
+    while start := _VISIBLE.search(text, at):
+        document, at = decoder.raw_decode(text, start.start())
+        yield document
+
+
+def _told_apart(text: str) -> dict[str, list[Any]]:
+    """Routes and proxy entries by what was asked for, with a link between any two answers."""
+    found: list[list[Any]] = [[]]
+    for document in _documents(text):
+        if any("ifname" in element for element in document):
+            found.append([])
+        else:
+            found[-1] += document
+    return dict(zip(asking.ROUTES, found, strict=True))
 
 
 def _files(text: str) -> dict[str, File]:
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(text))) as archive:
-        found = {}
-        for member in archive:
-            content = archive.extractfile(member)
-            if content is not None:
-                found["/" + member.name.lstrip("/")] = File(
-                    content.read().decode(errors="replace"), member.mode
-                )
-        return found
-
-
-def _links(text: str) -> list[Link]:
-    return [_link(entry) for entry in _json_documents(text) if entry.get("ifname")]
+    """A line for each: its mode, its path and its text."""
+    found = {}
+    for line in text.splitlines():
+        mode, _, rest = line.partition(" ")
+        path, content = (base64.b64decode(e, validate=True) for e in rest.partition(" ")[::2])
+        found[path.decode(errors="replace")] = File(content.decode(errors="replace"), int(mode, 8))
+    return found
 
 
 def _link(entry: Mapping[str, Any]) -> Link:
@@ -182,28 +186,28 @@ def _endpoint(value: str | None) -> IPAddress | None:
     return None if value in (None, "any", "0.0.0.0") else IPAddress(value)
 
 
-def _routes(sections: Mapping[str, str]) -> Iterable[Route]:
+def _routes(told: Mapping[str, list[Any]]) -> Iterable[Route]:
     """Each route of the main table once: some were asked for twice."""
     # What iproute2 leaves out is `boot`, and the protocol that it was asked for.
-    found = [*_routes_of(sections["default-routes"], "boot")]
+    found = [*_routes_of(told["default"], "boot")]
     for protocol in asking.PROTOCOLS:
-        found += _routes_of(sections[f"routes {protocol}"], protocol)
-    found += _routes_of(sections["routes"], "boot")
+        found += _routes_of(told[protocol], protocol)
+    found += _routes_of(told["around"], "boot")
     return dict.fromkeys(route for table, route in found if table == MAIN)
 
 
-def _tables(sections: Mapping[str, str]) -> dict[str, tuple[Route, ...]]:
+def _tables(around: list[Any]) -> dict[str, tuple[Route, ...]]:
     """The routes of the other tables."""
     found: dict[str, dict[Route, None]] = {}
-    for table, route in _routes_of(sections["routes"], "boot"):
+    for table, route in _routes_of(around, "boot"):
         if table != MAIN:
             found.setdefault(table, {})[route] = None
     return {table: tuple(routes) for table, routes in found.items()}
 
 
-def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
+def _routes_of(told: list[Any], protocol: str) -> Iterable[tuple[str, Route]]:
     """Routes, each with the table that it is in."""
-    for entry in _json_documents(text):
+    for entry in told:
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
             yield (
@@ -219,11 +223,11 @@ def _routes_of(text: str, protocol: str) -> Iterable[tuple[str, Route]]:
             )
 
 
-def _outer_routes(text: str) -> dict[IPAddress, Any]:
+def _outer_routes(told: list[Any]) -> dict[IPAddress, Any]:
     """By destination, the route of what carries a tunnel's packets: the first one that is told."""
     found: dict[IPAddress, Any] = {}
-    for route in _json_documents(text):
-        if "dev" in route:
+    for route in told:
+        if "dst" in route and "dev" in route:
             found.setdefault(IPAddress(route["dst"]), route)
     return found
 

@@ -1,20 +1,23 @@
 """Pure: the shell script that asks a host what it is now."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from netaddr import IPNetwork, cidr_merge
 
 from tasks.declared.model import Node
 from tasks.declared.written import OUTER_HEADER
-from tasks.host import rollback
+from tasks.host import perl, rollback
 from tasks.host.ruleset import OWN_TABLE
-from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question
+from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Question, Search
 
 # Culvert's own, what is waiting to be one, and what nobody reads.
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
 PROTOCOLS = ("kernel", *SET_PROTOCOLS)
+ROUTES = ("default", *PROTOCOLS, "proxies", "around")
 # Whoever uses an address of it may use any other one.
 _NEIGHBOURHOOD = 64
 
@@ -22,50 +25,63 @@ _NEIGHBOURHOOD = 64
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
 ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 
-# Of a ruleset with its sets, in bytes.
-_RULESET_LIMIT = 1_000_000
 _MEASURING = Path(__file__).with_name("path.pl")
+_READING = Path(__file__).with_name("read.pl")
+
+# Which is told as no route is, nor an entry.
+_MARK = "link show dev lo"
+_NO_LINE = "(?!)"
+
+_CONF = "/proc/sys/net/ipv6/conf/*"
+_SYSCTLS = (
+    *("accept_ra", "accept_redirects", "autoconf", "forwarding", "hop_limit", "mtu"),
+    *("proxy_ndp", "disable_ipv6"),
+)
+_SEARCHES = (
+    Search(
+        "sysctls",
+        "",
+        (
+            *(f"{_CONF}/{name}" for name in _SYSCTLS),
+            "/proc/sys/net/ipv6/neigh/*/proxy_delay",
+            "/proc/sys/net/ipv6/icmp/echo_ignore_all",
+        ),
+        "path:line",
+    ),
+    # The files that the script has found.
+    Search("sysctl-lines", r"^\s*[^#;\s]", ("-",)),
+)
 
 MARK = "@@ culvert "
 ANSWER = "answer of "
+WITHOUT_PERL = "without-perl"
 
 _SCRIPT = r"""
 section() { printf '\n%s%s\n' '@@ culvert ' "$1"; }
+# As `cat` does, without a process.
+show() {
+    [ ! -r "$1" ] || while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done <"$1"
+} 2>/dev/null
 has() { command -v "$1" >/dev/null 2>&1; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-section uid; id -u
-# A copied disk brings its machine ID and SSH keys along. Each boot has another ID, which all
-# containers of a kernel share, but not their network.
-section machine; cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net
-ours() {
-    find @FOLDERS@ -type f \( -name '@OWNED@*' -o -path '*/@FOLDER@/*' ! -name '.*' \) \
-        @JOURNAL@ "$@" 2>/dev/null
-}
-section stamp; cat @STAMP@ 2>/dev/null
+has perl || { section @WITHOUT_PERL@; exit; }
+@FUNCTIONS@
+section uid
+while read -r key _ uid _; do [ "$key" != Uid: ] || echo "$uid"; done </proc/self/status
+section stamp; show @STAMP@
 section holder
 @HOLDING@
-section report; cat @REPORT@ 2>/dev/null
+section report; show @REPORT@
 section record; @RECORD@
-section unreadable; ours ! -readable
-section files
-ours -print0 |
-    tar --create --gzip --file=- --null --no-recursion --absolute-names --files-from=- \
-        2>/dev/null | base64
-section addresses; ip -json -details address show
-section default-routes; ip -6 -json route show default
-# Not all of a routing daemon's, of which there may be very many.
-for protocol in @PROTOCOLS@; do
-    section "routes $protocol"; ip -6 -json route show proto "$protocol"
-done
+section addresses; ip -json -details -force -batch - 2>/dev/null <<'END'
+address show
+@REMOTES@
+END
 section routes; ip -6 -json -force -batch - 2>/dev/null <<'END'
 @AROUND@
 END
 section rules; ip -6 rule show 2>/dev/null
 section ipv4-rules; ip -4 rule show 2>/dev/null
-section proxies; ip -6 -json neighbour show proxy
-section devices; ip -4 -json -force -batch - 2>/dev/null <<'END'
-@REMOTES@
-END
 section listeners
 # Who listens, and by which program; without iproute2's `ss`, without that.
 if has ss; then
@@ -73,29 +89,10 @@ if has ss; then
 else
     for protocol in tcp udp; do sed "s/^/$protocol /" /proc/net/${protocol}6 2>/dev/null; done
 fi
-section ruleset
 # A module that isn't loaded has no rules, and would be loaded for whoever asks.
 nf_tables=there
 if [ ! -e /sys/module/nf_tables ] && modinfo -F filename nf_tables 2>/dev/null | grep -q '^/'; then
     nf_tables=
-fi
-if [ -n "$nf_tables" ] && has nft; then
-    # Not Culvert's own: before nft 1.1.0, the JSON of a table that has a flag is undefined.
-    listed() {
-        nft list tables | while read -r _ family name; do
-            [ "$family $name" != "@OWN_TABLE@" ] || continue
-            echo "table $family $name"; nft "$@" list table "$family" "$name"
-        done
-    } 2>/dev/null
-    # Sets may be very large: without them, where all is more than people write.
-    rules=$(listed -j | head -c @LIMIT@)
-    if [ "${#rules}" -lt @LIMIT@ ]; then
-        printf 'whole\n%s\n' "$rules"
-    else
-        rules=
-        # Maps are written by people: with them, if they aren't too large themselves.
-        echo terse; nft -j list maps 2>/dev/null | head -c @LIMIT@; echo; listed -j -t
-    fi
 fi
 for family in ip ip6; do
     section "$family tables of nft"
@@ -111,51 +108,73 @@ for family in ip ip6; do
     section "$family legacy tables"
     save=${family}tables-legacy-save
     has "$save" || save=${family}tables-save
-    if grep -q . "/proc/net/${family}_tables_names" 2>/dev/null; then "$save" 2>/dev/null; fi
+    name=
+    { read -r name <"/proc/net/${family}_tables_names"; } 2>/dev/null
+    if [ -n "$name" ]; then "$save" 2>/dev/null; fi
 done
-section sysctls
-grep -H '' /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/accept_redirects \
-    /proc/sys/net/ipv6/conf/*/autoconf /proc/sys/net/ipv6/conf/*/forwarding \
-    /proc/sys/net/ipv6/conf/*/hop_limit /proc/sys/net/ipv6/conf/*/mtu \
-    /proc/sys/net/ipv6/conf/*/proxy_ndp /proc/sys/net/ipv6/conf/*/disable_ipv6 \
-    /proc/sys/net/ipv6/neigh/*/proxy_delay \
-    /proc/sys/net/ipv6/icmp/echo_ignore_all 2>/dev/null
 section ufw
-ufw=$(grep -hE '^[[:space:]]*(ENABLED|IPT_SYSCTL)=' /etc/default/ufw /etc/ufw/ufw.conf 2>/dev/null)
-echo "$ufw"
-[ -z "$ufw" ] || ufw=$(echo "$ufw" | sed -n 's/^.*IPT_SYSCTL=//p' | tr -d "\"'")
+ufw=
+for file in /etc/default/ufw /etc/ufw/ufw.conf; do
+    [ ! -r "$file" ] || while read -r line || [ -n "$line" ]; do
+        case $line in
+        IPT_SYSCTL=*)
+            echo "$line"
+            line=${line#*=} line=${line%%[[:space:]]*} line=${line#[\"\']}
+            ufw="$ufw ${line%[\"\']}"
+            ;;
+        ENABLED=*) echo "$line" ;;
+        esac
+    done <"$file"
+done
 sysctls="/etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf
     /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf /etc/sysctl.conf $ufw"
 section sysctl-files; printf '%s\n' $sysctls
-section sysctl-lines; grep -nH '^[[:space:]]*[^#;[:space:]]' $sysctls 2>/dev/null
-@QUESTIONS@
-section units
+has nft || nf_tables=
+@SEARCHING@
+units= active= enabled=
 if has systemctl; then
-    systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
+    for each in /etc/systemd/system/@OWNED@*.service; do
+        [ ! -e "$each" ] || units="$units ${each##*/}"
+    done
+    units=$(systemctl show --property=@PROPERTIES@ networkd-dispatcher.service radvd.service \
         NetworkManager.service systemd-networkd.service systemd-networkd.socket \
         networking.service ufw.service nftables.service netfilter-persistent.service \
-        docker.service firewalld.service \
-        $(cd /etc/systemd/system && ls @OWNED@*.service 2>/dev/null) 2>/dev/null
+        docker.service firewalld.service NetworkManager-dispatcher.service $units 2>/dev/null)
 fi
+section units; printf '%s\n' "$units"
+IFS='
+'
+for line in $units; do
+    case $line in
+    Id=*) id=${line#Id=} ;;
+    ActiveState=active | ActiveState=reloading) active="$active $id " ;;
+    UnitFileState=enabled) enabled="$enabled $id " ;;
+    esac
+done
+unset IFS
+is_active() { case $active in *" $1 "*) ;; *) false ;; esac; }
+is_enabled() { case $enabled in *" $1 "*) ;; *) false ;; esac; }
+@QUESTIONS@
 section radvd
 if has radvd; then
-    echo installed; sed -n 's/^[[:space:]]*interface[[:space:]]*\([^[:space:]{]*\).*/\1/p' \
-        /etc/radvd.conf 2>/dev/null
+    echo installed
+    [ ! -r /etc/radvd.conf ] || while read -r word name _ || [ -n "$word" ]; do
+        [ "$word" != interface ] || echo "${name%%\{*}"
+    done </etc/radvd.conf
 fi
-section sit; cat /sys/module/sit/refcnt 2>/dev/null
+section sit; show /sys/module/sit/refcnt
 section sit-loading
 # By the alias that the kernel asks for, to which `blacklist` applies; without loading anything.
 if [ ! -e /sys/module/sit ]; then
-    cat /proc/sys/kernel/modules_disabled
+    show /proc/sys/kernel/modules_disabled
     modprobe --dry-run --verbose rtnl-link-sit 2>&1
     grep -rHE '^[[:space:]]*(install|blacklist)[[:space:]]+(sit|tunnel4|ip_tunnel)([[:space:]]|$)' \
         /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
 fi
 section programs
-for program in ip ping find tar base64 sed mktemp mkfifo nft perl unshare; do
+for program in ip find tar base64 sed mktemp mkfifo nft unshare; do
     has $program || echo $program
 done
-section ping; ping -V 2>&1
 section room
 there=
 for folder in @FOLDERS@; do
@@ -165,11 +184,9 @@ for folder in @FOLDERS@; do
     there="$there $found"
 done
 df -Pk $there
-section warnings; cat @WARNINGS@ 2>/dev/null
+section warnings; show @WARNINGS@
 section paths
 @MEASURING@
-section lines
-grep -rnHIE @UNREAD@ @PATTERNS@ @PLACES@ 2>/dev/null
 section end
 """
 
@@ -179,7 +196,7 @@ cat {rollback.RECORD} 2>/dev/null"""
 
 def script(
     node: Node,
-    questions: Iterable[Question],
+    questions: Collection[Question | Search],
     folders: Iterable[str],
     places: Iterable[str],
     measuring: str,
@@ -192,48 +209,82 @@ def script(
     tunnel by hand, and `measuring` is what `measuring()` returns, or nothing. Where it `remembers`,
     it tells of the last confirmed run, too.
     """
-    asked = (f"section '{ANSWER}{question.name}'\n{question.script}" for question in questions)
+    asked = [each for each in questions if isinstance(each, Question)]
+    searches = [each for each in questions if isinstance(each, Search)]
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(folders))
-        .replace("@QUESTIONS@", "\n".join(asked))
-        .replace("@PLACES@", " ".join(places))
-        .replace("@PROTOCOLS@", " ".join(PROTOCOLS))
+        .replace("@QUESTIONS@", "\n".join(f"section '{ANSWER}{e.name}'\n{e.script}" for e in asked))
+        .replace("@SEARCHING@", searching(_searches(node, searches, folders, places)))
         .replace("@AROUND@", "\n".join(_around(node)))
-        .replace("@UNREAD@", " ".join(f"--exclude='{name}'" for name in _UNREAD))
-        .replace("@PATTERNS@", " ".join(f"-e '{pattern}'" for pattern in _telling(node)))
         .replace("@PROPERTIES@", ",".join((*PROPERTIES, *ASKING)))
         .replace("@OWNED@", OWNED)
-        .replace("@FOLDER@", FOLDER)
         .replace("@WARNINGS@", WARNINGS)
-        .replace("@JOURNAL@", " ".join(f"! -path '{each}'" for each in rollback.JOURNAL))
+        .replace("@WITHOUT_PERL@", WITHOUT_PERL)
+        .replace("@FUNCTIONS@", rollback.FUNCTIONS)
         .replace("@HOLDING@", rollback.HOLDING)
         .replace("@STAMP@", rollback.STAMP)
         .replace("@REPORT@", rollback.REPORT)
         .replace("@RECORD@", _REMEMBERING if remembers else "")
-        .replace("@LIMIT@", str(_RULESET_LIMIT))
-        .replace("@OWN_TABLE@", " ".join(OWN_TABLE))
         .replace("@MEASURING@", measuring)
         .replace("@REMOTES@", "\n".join(_outer(node)))
     )
+
+
+def _searches(
+    node: Node, asked: Iterable[Search], folders: Iterable[str], places: Iterable[str]
+) -> Iterable[Search]:
+    """All that files are asked for."""
+    other = "|".join(map(_pattern, rollback.JOURNAL))
+    # Culvert's own, wherever they are.
+    own = rf"^(?!(?:{other})$)(?:.*/{OWNED}[^/]*|.*/{FOLDER}/(?:.*/)?[^./][^/]*)$"
+    yield Search("files", own, (*folders,), "file")
+    unread = "|".join(map(_pattern, _UNREAD))
+    yield Search("lines", "|".join(_telling(node)), (*places,), left_out=unread)
+    yield from _SEARCHES
+    yield from (replace(each, name=f"{ANSWER}{each.name}") for each in asked)
+
+
+def searching(searches: Iterable[Search]) -> str:
+    """What prints all that files say, and the ruleset, in one process."""
+    program = _READING.read_text().replace("@OWN_TABLE@", " ".join(OWN_TABLE))
+    arguments = ('"$nf_tables"', '"$sysctls"', "2>/dev/null")
+    return perl.command(program, *arguments, lines=map(_asked, searches))
+
+
+def _asked(search: Search) -> str:
+    """A line of read.pl's input."""
+    places = " ".join(search.places)
+    whole = (search.name, search.form, search.pattern, places)
+    return "\t".join((*whole, search.left_out, search.program, search.includes))
+
+
+def _pattern(words: str) -> str:
+    """Of Perl, for a pattern of find(1)'s or grep(1)'s."""
+    return re.escape(words).replace(r"\*", ".*")
 
 
 def measuring(node: Node, record: str) -> str:
     """What measures the paths to the other ends, where the record keeps what was found before."""
     if not node.ends:
         return ""
-    ends = "\n".join(
+    ends = (
         f"{end.local} {end.remote} {end.mtu + OUTER_HEADER} "
         f"{'exactly' if end.tunnel.is_mtu_written else 'as-kept'}"
         for end in node.ends
     )
-    program = _MEASURING.read_text()
-    return (
-        f"perl - {record} 2>/dev/null <<'END_OF_PROGRAM'\n{program}__END__\n{ends}\nEND_OF_PROGRAM"
-    )
+    return perl.command(_MEASURING.read_text(), record, "2>/dev/null", lines=ends)
 
 
 def _around(node: Node) -> Iterable[str]:
-    """Words of iproute2 for the routes that are in, are or cover a prefix of the node's."""
+    """Words of iproute2 for all ROUTES, with a mark between any two.
+
+    Of a routing daemon's very many routes, those alone that are in, are or cover a prefix of the
+    node's.
+    """
+    yield "route show default"
+    for protocol in PROTOCOLS:
+        yield from (_MARK, f"route show proto {protocol}")
+    yield from (_MARK, "neighbour show proxy", _MARK)
     prefixes = [prefix for server in node.servers for prefix in server.prefixes]
     for end in node.ends:
         prefixes += end.tunnel.routed_prefixes
@@ -261,7 +312,6 @@ def _telling(node: Node) -> Iterable[str]:
     """Patterns of lines that may be about one of these tunnels: IPv6 addresses have two colons."""
     if node.ends:
         yield from ("proxy_ndp", ":.*:", FALLBACK, "^autoconnect=")
-        yield from (end.interface for end in node.ends)
+        yield from (re.escape(end.interface) for end in node.ends)
     else:
-        # None: without a pattern, grep would take the first place for one.
-        yield "^$^"
+        yield _NO_LINE

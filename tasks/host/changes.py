@@ -2,14 +2,12 @@
 
 import base64
 import difflib
-import gzip
 import json
 import re
 import shlex
-import tarfile
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO, StringIO
+from io import StringIO
 from itertools import groupby
 from pathlib import PurePosixPath
 
@@ -185,9 +183,12 @@ class Changes:
                 _FINISH,
                 *rollback.taking(guard),
                 _sweep(self.folders),
-                *rollback.arming(guard, self.way_back(), self.record(), _folders(written)),
-                f'staged="{" ".join(change.staged for change in written)}"',
+                f"lack {' '.join(_folders(written))}",
+                *rollback.arming(guard, self.way_back(), self.record()),
+                f'staged="{" ".join(change.staged for change in written)}" made=$missing',
                 *_stage(written),
+                # Also finds a disk that is full only when the data gets there.
+                '[ -z "$staged" ] || sync $staged',
                 *_run(self.checks),
                 *(line for n, act in enumerate(self.actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
@@ -258,7 +259,7 @@ class Changes:
                 _HEAD,
                 _TOOLS,
                 _FINISH,
-                'root="$scratch/root"',
+                'root="$scratch/root" missing=$scratch/root',
                 *_stage(written),
                 *_run(self.checks),
                 _REHEARSED,
@@ -305,8 +306,18 @@ scratch=$(mktemp -d /run/culvert.XXXXXX)"""
 _TOOLS = r"""lenient() {
     said=$("$@" 2>&1) || echo "$* ended with status $?:" $said >>@WARNINGS@
 }
-folder() {
-    [ -d "$1" ] || { folder "${1%/*}"; mkdir -m 0755 "$1"; made="$1 $made"; }
+# Notes which of these folders, and of those above them, aren't there: what is further down first.
+missing=
+lack() {
+    for each; do
+        new=
+        until [ -d "$each" ]; do
+            case " $missing " in *" $each "*) break ;; esac
+            new="$new$each "
+            each=${each%/*}
+        done
+        missing=$new$missing
+    done
 }
 sysctl() { echo "$2" >"/proc/sys/$1"; }
 sysctl_again() { [ "$(cat "/proc/sys/$1")" = "$2" ] || sysctl "$1" "$2"; }
@@ -332,11 +343,17 @@ delete_links() {
 }
 # Of interfaces and their addresses, one after the other.
 are_up() {
-    ip -6 -oneline address show up | sed -E 's/^[0-9]+: ([^ ]+) +inet6 ([^ ]+) .*/\1 \2/' \
-        >"$scratch/up"
-    missing=$(printf '%s %s\n' "$@" | grep -vxFf "$scratch/up") || true
-    [ -n "$missing" ] || return 0
-    step="bringing up $(echo $(echo "$missing" | sed 's/ / with /; $!s/$/,/'))"
+    down=$(perl -e '
+        my %up = map { /^\d+: (\S+) +inet6 (\S+) / ? ("$1 $2" => 1) : () }
+            `ip -6 -oneline address show up`;
+        my @down;
+        while (my ($name, $network) = splice @ARGV, 0, 2) {
+            push @down, "$name with $network" if !$up{"$name $network"};
+        }
+        print join ", ", @down;
+' "$@") || return 1
+    [ -n "$down" ] || return 0
+    step="bringing up $down"
     return 1
 }
 # Lines of what a file is called, and what it is to be.
@@ -405,7 +422,8 @@ def _sweep(folders: Iterable[str]) -> str:
     """What a run left behind that was killed between staging and putting."""
     ours = f"\\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\)"
     names = "\\( -name '.*.new' -o -name '.*.old' \\)"
-    return f"rm -f {WARNINGS}; find {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
+    swept = f"find {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
+    return f"[ ! -e {WARNINGS} ] || rm -f {WARNINGS}; {swept}"
 
 
 def _stage(changes: Collection[FileChange]) -> Iterable[str]:
@@ -413,26 +431,11 @@ def _stage(changes: Collection[FileChange]) -> Iterable[str]:
     if not changes:
         return
     yield "step='writing the new files'"
-    for path in _folders(changes):
-        yield f"folder $root{path}"
-    yield "base64 -d <<'END' | tar -xzmpf - --no-same-owner -C \"$root/\""
-    yield f"{_archive(changes)}END"
-    # Also finds a disk that is full only when the data gets there.
-    yield f"sync {' '.join(change.staged for change in changes)}"
-
-
-def _archive(changes: Iterable[FileChange]) -> str:
-    """The files by the names under which they wait, for tar: as base64, in lines."""
-    packed = BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for change in changes:
-            assert change.after is not None
-            text = change.after.text.encode()
-            entry = tarfile.TarInfo(change.staged.removeprefix("$root/"))
-            entry.size, entry.mode = len(text), change.after.mode
-            archive.addfile(entry, BytesIO(text))
-    # The same files give the same script.
-    return base64.encodebytes(gzip.compress(packed.getvalue(), mtime=0)).decode()
+    yield '[ -z "$missing" ] || mkdir -p $missing'
+    files = {
+        c.staged.removeprefix("$root/"): (c.after.text, c.after.mode) for c in changes if c.after
+    }
+    yield from rollback.unpacking(files, '"$root/"')
 
 
 class _Put(Step):
@@ -474,7 +477,7 @@ def _written(file: File, path: str) -> str:
         [
             f"content={content}",
             f'[ "$(base64 <{path} 2>/dev/null | tr -d \'\\n\')" = "$content" ] || {{',
-            f"folder {name.parent} &&",
+            f"mkdir -p {name.parent} &&",
             f"(umask 077; echo $content | base64 -d >{waiting}) &&",
             f"chmod {file.mode:04o} {waiting} && sync {waiting} && mv -f {waiting} {path}",
             "}",

@@ -24,22 +24,40 @@ family() {
         [ "$each" = "$spared" ] || { echo "$each"; family "$each"; }
     done
 }
+# Whether a file's first line is this; there is none in one that isn't there.
+says() {
+    line=
+    IFS= read -r line 2>/dev/null <"$1" || :
+    [ "$line" = "$2" ]
+}
 # Written at once, for those who read it meanwhile, and with every backslash.
 put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 # Whoever began it may be gone, and nobody read what it prints.
 undo() { sh "$undoing/undo" now "$1" </dev/null >/dev/null 2>&1; }
-release() { rm -rf "$hold.left"; mv -T "$hold" "$hold.left" 2>/dev/null; rm -rf "$hold.left"; }
+release() {
+    [ ! -e "$hold.left" ] || rm -rf "$hold.left"
+    mv -T "$hold" "$hold.left" 2>/dev/null
+    rm -rf "$hold.left"
+}
 # What sshd told this shell, or one above: sudo tells it to nobody.
 origin() {
-    if [ -n "${SSH_CONNECTION-}" ]; then
-        echo " from ${SSH_CONNECTION%% *}"
-        return
-    fi
+    from=
     each=$$
     while [ "${each:-0}" -gt 1 ]; do
-        found=$(tr '\0' '\n' 2>/dev/null <"/proc/$each/environ" | sed -n 's/^SSH_CONNECTION=//p')
-        [ -z "$found" ] || { echo " from ${found%% *}"; return; }
-        each=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$each/status" 2>/dev/null)
+        # Nothing reads the zeros between two variables: the first word of this one ends by itself.
+        [ ! -r "/proc/$each/environ" ] || while IFS= read -r line || [ -n "$line" ]; do
+            case $line in
+            *SSH_CONNECTION=*)
+                line=${line##*SSH_CONNECTION=}
+                from=" from ${line%% *}"
+                return
+                ;;
+            esac
+        done 2>/dev/null <"/proc/$each/environ"
+        IFS= read -r stat 2>/dev/null <"/proc/$each/stat" || return 0
+        # shellcheck disable=SC2086
+        set -- ${stat##*) }
+        each=$2
     done
 }
 # How long it is until a hold ends by itself.
@@ -52,12 +70,13 @@ left() {
 # Nobody else's from here on: a folder is whole as soon as it has this name.
 seize() {
     own=$hold.$$
-    rm -rf "$own"
+    [ ! -e "$own" ] || rm -rf "$own"
     uptime
     born $$
+    origin
     {
         mkdir "$own" &&
-            printf '%s\n' "$by$(origin), since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$own/holder" &&
+            printf '%s\n' "$by$from, since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$own/holder" &&
             echo "$$ $began" >"$own/pid" &&
             echo $((up + limit)) >"$own/limit"
     } || { rm -rf "$own"; step="writing $own"; return 1; }
@@ -89,7 +108,7 @@ take() {
         take_back
         exit 1
     fi
-    if [ "$(cat /run/culvert-stamp 2>/dev/null)" != "$seen" ]; then
+    if ! says /run/culvert-stamp "$seen"; then
         step='another run has changed this host since this one looked at it: run again'
         exit 1
     fi

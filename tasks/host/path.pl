@@ -1,5 +1,5 @@
 # Measures which packets of IPv4 pass to other hosts, to all of them at once, by echo requests that
-# may not be fragmented. Behind the program stands a line for each:
+# may not be fragmented. Its input has a line for each:
 #
 #     LOCAL REMOTE BYTES exactly    whether packets of BYTES pass, and else the largest that do
 #     LOCAL REMOTE BYTES as-kept    the same, but for what the record, the program's argument, has of
@@ -164,7 +164,7 @@ if (@ARGV and open my $file, '<', $ARGV[0]) {
     /^tunnel local (\S+) remote (\S+) mtu (\d+)$/ and $record{"$1 $2"} = $3 + OUTER_HEADER
         for <$file>;
 }
-while (my $line = <DATA>) {
+while (my $line = <STDIN>) {
     my ($local, $remote, $wanted, $how) = split ' ', $line;
     my $kept = $how eq 'as-kept' ? $record{"$local $remote"} || 0 : 0;
     my $socket = $sockets{$local} || opened($local) or next;

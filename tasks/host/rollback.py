@@ -9,10 +9,13 @@ lasts, a folder in /run (`HOLD`) says who is at work, and until when.
 import base64
 import gzip
 import shlex
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
+from tasks.host import perl
 from tasks.host.state import FOLDER, OWNED
 
 STORE = f"/var/lib/{FOLDER}"
@@ -40,49 +43,31 @@ JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", _UNIT_FILE)
 """Patterns, as of find(1)'s -path, of what is no part of what a host carries."""
 
 _PROGRAMS = Path(__file__).parent
-_FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
+FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
 _WAITING = (_PROGRAMS / "wait.sh").read_text()
-# What nobody meant to touch, and what may be lost all the same: by a hook, or a manager. Not all of
-# a routing daemon's.
-_REMEMBER = r"""{
-    running_system >"$pending.new/system"
-    # Each by itself: a link that is gone by then would keep those after it from having theirs.
-    for link in $(ip -oneline link show | sed -E 's/^[0-9]+: ([^@ ]+)[@:].*/\1/'); do
-        ip address save dev "$link" >"$pending.new/addresses-$link"
-    done
-    for version in 4 6; do
-        {
-            ip -$version -oneline route show default
-            for protocol in boot static ra dhcp; do
-                # What it is asked for, it leaves out.
-                ip -$version -oneline route show proto $protocol |
-                    sed -E -e '/^([a-z]+ )?default /d' \
-                        -e "s/^([a-z]+ )?[0-9a-f][^ ]*/& proto $protocol/"
-            done
-        } | sed -E -e 's/^/route add /' -e 's/\\/ /g' -e 's/( expires [0-9]+)sec/\1/' \
-            -e 's/ error -?[0-9]+//' \
-            -e 's/ (linkdown|dead|offload|trap|rt_offload|rt_trap|offload_failed)\>//g' \
-            >"$pending.new/routes-$version"
-    done
-}"""
+_REMEMBERING = (_PROGRAMS / "remember.pl").read_text()
+_RECALLING = (_PROGRAMS / "recall.pl").read_text()
+_REMEMBER = perl.command(_REMEMBERING, '"$pending.new"')
 # Where the same system runs, whose links have the same numbers. What is there, is left as it is:
 # also a route that somebody gave another gateway since, which `ip route restore` would add one to.
-_RECALL = """[ "$mode" = boot ] || [ "$(cat "$undoing/system")" != "$(running_system)" ] || {
-    for file in "$undoing/addresses-"*; do ip address restore <"$file"; done
+_RECALL = f"""[ "$mode" = boot ] || [ "$(cat "$undoing/system")" != "$(running_system)" ] || {{
+    {perl.command(_RECALLING, '"$undoing/addresses"')}
     for version in 4 6; do
         # Some lead by way of others.
         for again in 1 2; do ip -$version -force -batch "$undoing/routes-$version"; done
     done
-}"""
+}}"""
 
 CUT_OFF = "cut off"
-HOLDING = f"""{_FUNCTIONS}
-if [ -d "$hold" ] && {{ lives "$hold/pid" || lives "$hold/waiter"; }}; then
+HOLDING = f"""if [ -d "$hold" ] && {{ lives "$hold/pid" || lives "$hold/waiter"; }}; then
     echo "$(cat "$hold/holder"), is at work on this host, and that ends by itself in $(left) s"
 elif [ -e "$pending" ] || [ -e "$undoing" ]; then
     echo '{CUT_OFF}'
 fi"""
-"""Prints who is at work on a host, or that a run was cut off there and nobody takes it back."""
+"""Prints who is at work on a host, or that a run was cut off there and nobody takes it back.
+
+Of the FUNCTIONS.
+"""
 
 # Before anything brings up a network, or reads what a run has changed; whatever mounts /var.
 _BOOT = f"""# Written by Culvert, for as long as a run isn't confirmed: undoes it after a crash.
@@ -112,9 +97,20 @@ ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
 # Where /var comes over the network, a unit that goes before the network would go round in a circle,
 # which systemd cuts where it likes. Whoever runs next takes back what a boot left there.
 _LATE = "systemctl show --property=After --value var.mount var-lib.mount var-lib-culvert.mount 2>&1"
+_INSTALLING = f"""late=
+for each in $({_LATE}); do
+    [ "$each" != network.target ] || late=1
+done
+installed=
+if [ -z "$late" ]; then
+[ -d {_UNITS}/sysinit.target.wants ] || mkdir -p {_UNITS}/sysinit.target.wants
+printf %s {shlex.quote(_BOOT)} >{_UNIT_FILE}
+ln -sf {_UNIT_FILE} {_WANTED_BY}
+installed='{_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants'
+fi"""
 
 BACK = f"""mode=$1 why=$2 number=0 unwritten=
-{_FUNCTIONS}
+{FUNCTIONS}
 troubles=$(cat "$undoing/again" 2>/dev/null)
 # /run may be full, or empty after a boot: all of it had begun, for all that is known.
 [ -n "$scratch" ] || {{ scratch=$store/scratch; mkdir -p "$scratch"; }}
@@ -213,47 +209,52 @@ def taking(guard: Guard) -> Iterable[str]:
 
 
 def _holding(guard: Guard) -> str:
-    return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{_FUNCTIONS}"
+    return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{FUNCTIONS}"
 
 
-def arming(guard: Guard, undo: str, record: str, folders: Iterable[str]) -> Iterable[str]:
+def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
     """Lines that leave on the host what puts it back, and have it wait there.
 
-    Of the `folders` it remembers those that aren't there, to be taken away again.
+    It remembers the folders that are $missing, to be taken away again.
     """
     yield "step='keeping what puts the host back'"
-    yield 'mkdir -p "$store"; rm -rf "$pending.new"; mkdir -m 0700 "$pending.new"'
-    yield from _written("$pending.new/undo", undo)
-    yield from _written("$pending.new/record", record)
-    yield 'cp "$hold/holder" "$pending.new/holder"; echo "$run" >"$pending.new/run"'
-    yield 'missing() { [ -d "$1" ] || { echo "$1"; missing "${1%/*}"; }; }'
-    missing = "; ".join(f"missing {folder}" for folder in folders) or ":"
-    yield f'{{ {missing}; }} | sort -ru >"$pending.new/made"'
+    yield '[ ! -e "$pending.new" ] || rm -rf "$pending.new"'
+    yield 'mkdir -p -m 0700 "$pending.new"'
+    kept = {"undo": (undo, 0o600), "record": (record, 0o600)}
+    yield from unpacking(kept, '"$pending.new"')
+    yield 'read -r line <"$hold/holder"; printf \'%s\\n\' "$line" >"$pending.new/holder"'
+    yield 'echo "$run" >"$pending.new/run"; echo "$missing" >"$pending.new/made"'
     yield f"{_REMEMBER} 2>/dev/null || true"
-    yield 'sync "$pending.new"/* "$pending.new"'
+    yield "installed="
     if guard.within:
-        yield f"if ! {_LATE} | grep -qw network.target; then"
-        yield f"mkdir -p {_UNITS}/sysinit.target.wants"
-        yield f"cat >{_UNIT_FILE} <<'END'\n{_BOOT}END"
-        yield f"ln -sf {_UNIT_FILE} {_WANTED_BY}"
-        yield f"sync {_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants"
-        yield "fi"
+        yield _INSTALLING
+    yield 'sync "$pending.new"/* "$pending.new" $installed'
     # From here on, what waits may go back: by what has begun, which is nothing.
     yield 'echo 0 >"$hold/begun"'
     yield 'mv -T "$pending.new" "$pending"; armed=1; sync "$store"'
     if guard.within:
         yield "step='having the host wait for a word that all is well'"
-        yield f"cat >\"$hold/wait\" <<'END'\n{_FUNCTIONS}\n{_WAITING}END"
+        waiting = shlex.quote(f"{FUNCTIONS}\n{_WAITING}")
+        yield f'printf %s {waiting} >"$hold/wait"'
         yield f"await_word {WAITING_UNIT}"
 
 
-def _written(path: str, text: str) -> Iterable[str]:
-    yield f"base64 -d <<'END' | gzip -d >\"{path}\"\n{_packed(text)}END"
+def unpacking(files: Mapping[str, tuple[str, int]], folder: str) -> Iterable[str]:
+    """Lines that write texts into a folder, each with its mode, by as few programs as may be."""
+    yield f"base64 -d <<'END' | tar -xzmpf - --no-same-owner -C {folder}\n{_packed(files)}END"
 
 
-def _packed(text: str) -> str:
-    # The same text gives the same script.
-    return base64.encodebytes(gzip.compress(text.encode(), mtime=0)).decode()
+def _packed(files: Mapping[str, tuple[str, int]]) -> str:
+    """Texts by their names, for tar: as base64, in lines."""
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, (text, mode) in files.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, BytesIO(content))
+    # The same files give the same script.
+    return base64.encodebytes(gzip.compress(packed.getvalue(), mtime=0)).decode()
 
 
 def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
@@ -262,18 +263,20 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
     `kept` are second names of old files; where it `forgets`, nothing of the run is remembered.
     """
     # Of one that was cut off at this.
-    yield 'rm -rf "$store/confirmed.new"; mv -T "$pending" "$store/confirmed.new"'
-    yield f"rm -rf {CONFIRMED} {REPORT}"
+    yield '[ ! -e "$store/confirmed.new" ] || rm -rf "$store/confirmed.new"'
+    yield 'mv -T "$pending" "$store/confirmed.new"'
     if forgets:
-        yield 'rm -rf "$store"/*.new "$store/gone"; rmdir "$store" 2>/dev/null || true'
+        yield f'rm -rf {CONFIRMED} {REPORT} "$store"/*.new "$store/gone"'
+        yield 'rmdir "$store" 2>/dev/null || true'
     else:
-        yield f'mv -T "$store/confirmed.new" {CONFIRMED}'
-        yield f"find {CONFIRMED} -type f ! -name record ! -name holder -delete"
-        yield 'sync "$store"'
+        yield 'set --; for each in "$store/confirmed.new"/*; do'
+        yield 'case $each in */record | */holder) ;; *) set -- "$@" "$each" ;; esac; done'
+        yield f'rm -rf {CONFIRMED} {REPORT} "$@"'
+        yield f'mv -T "$store/confirmed.new" {CONFIRMED}; sync "$store"'
     yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
 
 
-DISMISSED = f"""if [ "$(cat {STAMP} 2>/dev/null)" = "$run" ]; then
+DISMISSED = f"""if says {STAMP} "$run"; then
             put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
             rm -rf "$pending.new" "$pending" {_WANTED_BY} {_UNIT_FILE}
         fi"""
@@ -284,13 +287,12 @@ def opening(guard: Guard) -> str:
     """Lines with which a script begins that speaks with what waits on a host."""
     within = max(guard.within, 1)
     return f"""run={shlex.quote(guard.run)}
-{_FUNCTIONS}
-mine() {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -e "$pending" ]; }}
+{FUNCTIONS}
+mine() {{ says {STAMP} "$run" && [ -e "$pending" ]; }}
 go_back() {{ ! mine || put "$hold/request" "$1"; }}
 is_waited_for() {{
-    [ "$(cat "$pending/run" 2>/dev/null || cat "$undoing/run" 2>/dev/null)" = "$run" ] ||
-        {{ [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && [ -d "$hold" ] &&
-            [ ! -e "$hold/deadline" ]; }}
+    says "$pending/run" "$run" || says "$undoing/run" "$run" ||
+        {{ says {STAMP} "$run" && [ -d "$hold" ] && [ ! -e "$hold/deadline" ]; }}
 }}
 went_back() {{
     tries=0
@@ -300,7 +302,7 @@ went_back() {{
         sleep 1
     done
     # The host keeps the name of a run that was confirmed.
-    [ "$(cat {STAMP} 2>/dev/null)" = "$run" ] && echo kept || echo undone
+    if says {STAMP} "$run"; then echo kept; else echo undone; fi
 }}
 # From now on, as long as the script may take, and more.
 uptime

@@ -89,10 +89,31 @@ class Route:
 
 @dataclass(frozen=True)
 class Question:
-    """A shell command that asks a network manager what it holds; `has PROGRAM` tests for one."""
+    """A shell command that asks a network manager what it holds.
+
+    `has PROGRAM` tests for one, `is_active UNIT` and `is_enabled UNIT` for units of systemd's.
+    """
 
     name: str
     script: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """A question that files answer: their lines that fit a pattern, as read.pl finds them.
+
+    `places` are files, folders and patterns of either; the `form` is `line`, `path`, or
+    `path:number:line`. Where there is no such `program`, nothing is looked for. Lines that fit
+    `includes` name more files.
+    """
+
+    name: str
+    pattern: str
+    places: tuple[str, ...]
+    form: str = "path:number:line"
+    left_out: str = ""
+    program: str = ""
+    includes: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,8 +204,6 @@ class HostState:
     sit_loading: tuple[str, ...] = ()
     # Programs that a run needs and that aren't there.
     missing_programs: tuple[str, ...] = ()
-    # Which `ping` it is, in its own words.
-    ping: str = ""
     # Of each folder where files of Culvert may lie: whether root may write, and KiB that are free.
     room: Mapping[str, Room] = field(default_factory=dict)
     # Which run was the last one that changed it, or was undone there, since it was started.

@@ -13,14 +13,14 @@ from netaddr import IPAddress
 
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, File, HostState, Question
+from tasks.host.state import FOLDER, File, HostState, Question, Search
 from tasks.parts.part import UNREACHABLE_METRIC, Site
 
 FILE = f"/var/lib/{FOLDER}/added"
 
 FOLDERS = (f"/var/lib/{FOLDER}",)
 OWN_FOLDERS = (FOLDER,)
-QUESTIONS: tuple[Question, ...] = ()
+QUESTIONS: tuple[Question | Search, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterable, Mapping
 from tasks.declared.model import Lan, Node
 from tasks.host.changes import RUN, Step, once_back
 from tasks.host.render import render
-from tasks.host.state import FOLDER, OWNED, File, HostState, Question
+from tasks.host.state import FOLDER, OWNED, File, HostState, Question, Search
 from tasks.parts.part import Site
 
 _UNITS = "/etc/systemd/system"
 
 FOLDERS = (f"/etc/{FOLDER}", _UNITS)
 OWN_FOLDERS = (FOLDER,)
-QUESTIONS: tuple[Question, ...] = ()
+QUESTIONS: tuple[Question | Search, ...] = ()
 
 _PREFIX = f"{OWNED}-radvd-"
 _SUFFIX = ".service"

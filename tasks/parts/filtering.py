@@ -14,7 +14,7 @@ from netaddr import IPAddress, IPNetwork, cidr_merge
 from tasks.declared.model import GROUPS, End, Node
 from tasks.host.changes import Step, once_back
 from tasks.host.render import render
-from tasks.host.state import FOLDER, OWNED, File, HostState, Question
+from tasks.host.state import FOLDER, OWNED, File, HostState, Question, Search
 from tasks.parts.part import Site
 
 FILE = f"/etc/{FOLDER}/filter.nft"
@@ -31,21 +31,27 @@ OWN_FOLDERS = (FOLDER,)
 
 # A file in the way that the kernel has it: as `nft` lists it in a network of its own. It keeps a
 # history otherwise, and speaks of a terminal that it doesn't know, as sudo calls none.
-_LISTED = f"""printf 'include "%s"\\nlist table {TABLE}\\n' {{}} |
-    HOME=/nonexistent TERM=dumb unshare --net nft --stateless --interactive"""
+_LISTED = f"""HOME=/nonexistent TERM=dumb unshare --net nft --stateless --interactive 2>&1 <<END
+include "{{}}"
+list table {TABLE}
+END
+"""
 OF_FILE = "of the file:"
-_SAVED = "saved in:"
+_COPIES = "filter-copies"
 QUESTIONS = (
     Question(
         "filter",
         f"""if has nft; then
     nft --stateless list table {TABLE} 2>/dev/null
     echo {OF_FILE}
-    [ ! -e {FILE} ] || {_LISTED.format(FILE)} 2>&1
-    echo {_SAVED}
-    grep -lE '^[[:space:]]*table {TABLE}[[:space:]]' /etc/nftables.conf /etc/nftables/* \
-        /etc/nftables.d/* 2>/dev/null
-fi""",
+    [ ! -e {FILE} ] || {_LISTED.format(FILE)}fi""",
+    ),
+    Search(
+        _COPIES,
+        rf"^\s*table {TABLE}\s",
+        ("/etc/nftables.conf", "/etc/nftables/*", "/etc/nftables.d/*"),
+        "path",
+        program="nft",
     ),
 )
 
@@ -93,8 +99,7 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
 
 def warnings(state: HostState) -> Iterable[str]:
     """Files of others' that hold a copy of the table, as `nft list ruleset` saved it."""
-    _, _, paths = state.answers.get(QUESTIONS[0].name, "").partition(_SAVED)
-    for path in paths.split():
+    for path in state.answers.get(_COPIES, "").split():
         yield (
             f"{path} has a copy of Culvert's table `{TABLE}`, which nobody but its owner may load, "
             "so the whole file is refused while the tunnels are filtered: take that table out there"
@@ -122,7 +127,7 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
     """The kernel's own look at the table, in a network of its own."""
     del site
     if waiting := staged.get(FILE):
-        yield f'listed=$({_LISTED.format(waiting)} 2>&1) || {{ echo "$listed"; false; }}'
+        yield f'listed=$({_LISTED.format(waiting)}) || {{ echo "$listed"; false; }}'
         yield f"case $listed in 'table {TABLE} {{'*) ;; *) echo \"$listed\"; false ;; esac"
 
 
@@ -242,8 +247,7 @@ def _is_active(state: HostState) -> bool:
 
 def _answer(state: HostState) -> tuple[str, str]:
     """The table as it is, and as it would be by its file."""
-    listed, _, _ = state.answers.get(QUESTIONS[0].name, "").partition(_SAVED)
-    running, _, of_file = listed.partition(OF_FILE)
+    running, _, of_file = state.answers.get(QUESTIONS[0].name, "").partition(OF_FILE)
     return running.strip(), of_file.strip()
 
 

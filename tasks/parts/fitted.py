@@ -12,14 +12,14 @@ from netaddr import IPAddress
 from tasks.declared.written import DEFAULT_MTU
 from tasks.host.changes import Step
 from tasks.host.render import render
-from tasks.host.state import FOLDER, File, HostState, Question
+from tasks.host.state import FOLDER, File, HostState, Question, Search
 from tasks.parts.part import Site
 
 FILE = f"/var/lib/{FOLDER}/mtus"
 
 FOLDERS = (f"/var/lib/{FOLDER}",)
 OWN_FOLDERS = (FOLDER,)
-QUESTIONS: tuple[Question, ...] = ()
+QUESTIONS: tuple[Question | Search, ...] = ()
 
 # As the program that measures reads it, too.
 _LINE = re.compile(r"tunnel local (\S+) remote (\S+) mtu (\d+)")

@@ -11,14 +11,14 @@ from netaddr import IPNetwork
 from tasks.declared.model import End
 from tasks.host.changes import Step
 from tasks.host.ruleset import PROTOCOL_41, Chain, Drop, Flow, Rule
-from tasks.host.state import File, HostState, Question
+from tasks.host.state import File, HostState, Question, Search
 from tasks.parts import firewalls
 from tasks.parts.firewalls.firewall import Firewall, pasted
 from tasks.parts.part import Site
 
 FOLDERS = tuple(folder for each in firewalls.FIREWALLS for folder in each.folders)
 OWN_FOLDERS = tuple(folder for each in firewalls.FIREWALLS for folder in each.own_folders)
-QUESTIONS: tuple[Question, ...] = tuple(
+QUESTIONS: tuple[Question | Search, ...] = tuple(
     question for each in firewalls.FIREWALLS for question in each.questions
 )
 

@@ -8,7 +8,7 @@ from netaddr import IPAddress
 
 from tasks.declared.model import End, Lan, Node
 from tasks.host.changes import Step
-from tasks.host.state import File, HostState, Question
+from tasks.host.state import File, HostState, Question, Search
 
 # The worst that there is: whatever else leads there is preferred.
 UNREACHABLE_METRIC = 4294967295
@@ -66,7 +66,7 @@ class Part(Protocol):
         """Patterns of those, as of Path.match(), that go with the last file in them."""
 
     @property
-    def QUESTIONS(self) -> tuple[Question, ...]:  # noqa: N802
+    def QUESTIONS(self) -> tuple[Question | Search, ...]:  # noqa: N802
         """What it asks on a host beyond what is read of every host."""
 
     def obstacles(self, site: Site, state: HostState) -> Iterable[str]:

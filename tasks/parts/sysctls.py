@@ -7,7 +7,16 @@ from tasks.host import boot
 from tasks.host.boot import Setting
 from tasks.host.changes import Step, once_back, sysctl_again, sysctl_command, sysctl_lines
 from tasks.host.render import render
-from tasks.host.state import FOLDER, OWNED, File, HostState, Question, sysctl_key, sysctl_path
+from tasks.host.state import (
+    FOLDER,
+    OWNED,
+    File,
+    HostState,
+    Question,
+    Search,
+    sysctl_key,
+    sysctl_path,
+)
 from tasks.parts import sit
 from tasks.parts.managers import owned_interfaces
 from tasks.parts.part import Site
@@ -17,7 +26,7 @@ BEFORE = f"/var/lib/{FOLDER}/sysctls"
 
 FOLDERS = ("/etc/sysctl.d", f"/var/lib/{FOLDER}")
 OWN_FOLDERS = (FOLDER,)
-QUESTIONS: tuple[Question, ...] = ()
+QUESTIONS: tuple[Question | Search, ...] = ()
 
 # ip6_forward() reads this one; a tunnel's own `forwarding` lets nothing pass. Writing it writes
 # every interface's (addrconf_forward_change).

@@ -13,7 +13,7 @@ plan       from what a host is to carry, and what it is now, to the changes betw
 undo       back to before the last confirmed run, where nothing that it touched has changed since
 aims       what a run is for, by which its hosts are read and planned
 confirming whether what worked before a run still does
-    probe.sh the functions that try it
+    probe.pl the program that tries it
 proof      what shows that packets flow
     proof.pl   the program in it that sees all of it on a host, in parts:
     tables.pl  what a host's tables say

@@ -3,8 +3,6 @@
 A tunnel that is new, or was dead before, is no reason to go back: that is for the proof to tell.
 """
 
-import re
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 from netaddr import IPNetwork
 
 from tasks.declared.model import Node
-from tasks.host import rollback
+from tasks.host import perl, rollback
 from tasks.host.changes import Changes
 from tasks.host.rollback import Guard
 from tasks.host.state import HostState
@@ -21,7 +19,7 @@ from tasks.parts.managers import owned_interfaces
 _WORKS = "@@ works: "
 _LOST = "@@ lost: "
 _ENDED = "@@ ended: "
-_PROBING = (Path(__file__).with_name("probe.sh")).read_text()
+_PROBING = Path(__file__).with_name("probe.pl").read_text()
 # For what comes back by itself after a change: neighbours, what routers advertise, a session.
 _PATIENCE = 15
 
@@ -37,11 +35,9 @@ class Probes:
     targets: tuple[str, ...]
 
     @property
-    def lines(self) -> str:
-        """A function of the shell that prints a line for each thing that works."""
-        own = "|".join(map(re.escape, self.own)) or "-"
-        targets = "\n".join(self.targets)
-        return f"own={shlex.quote(own)} targets={shlex.quote(targets)}\n{_PROBING}"
+    def lines(self) -> tuple[str, ...]:
+        """What probe.pl reads."""
+        return (*(f"own {interface}" for interface in self.own), *self.targets)
 
 
 def before(node: Node, state: HostState) -> Probes:
@@ -80,7 +76,7 @@ def _probes(node: Node, tunnels: Mapping[str, str], own: Collection[str]) -> Pro
 
 def looking(probes: Probes) -> str:
     """A script that prints what works; `works` reads it."""
-    return rollback.program("export LC_ALL=C", probes.lines, "probe")
+    return rollback.program("export LC_ALL=C", perl.command(_PROBING, lines=probes.lines))
 
 
 def works(output: str) -> frozenset[str]:
@@ -124,34 +120,23 @@ _CONFIRMED = "confirmed over a new SSH connection"
 def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[str]) -> str:
     """Looks whether all is still there, then has the change stay, or the host go back."""
     patience = min(_PATIENCE, guard.within // 2)
+    lines = (*probes.lines, *(f"expected {each}" for each in expected(worked, probes)))
+    judging = perl.command(_PROBING, str(patience), lines=lines)
     return rollback.program(
         "set -u",
         'export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
         rollback.opening(guard),
-        probes.lines,
-        f"expected={shlex.quote(chr(10).join(expected(worked, probes)))} patience={patience}",
-        _JUDGING,
+        f'in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}',
+        "in_time || return 0",
+        f"lost=$({judging}\n) || lost=${{lost:-{_UNSEEN}}}",
+        _JUDGED,
         *changes.staying(),
         f"echo '{_ENDED}confirmed'",
     )
 
 
-_JUDGING = f"""in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}
-in_time || return 0
-uptime
-until=$((up + patience)) seen=
-while :; do
-    # What has answered once, does: of very many, now and then one doesn't. Routes are there or not.
-    seen="$(echo "$seen" | grep ' answers')
-$(probe)"
-    lost=$(echo "$expected" | while read -r line; do
-        [ -z "$line" ] || echo "$seen" | grep -qxF "{_WORKS}$line" || echo "{_LOST}$line"
-    done)
-    uptime
-    [ -n "$lost" ] && [ "$up" -lt "$until" ] || break
-    sleep 1
-done
-if [ -n "$lost" ]; then
+_UNSEEN = f"'{_LOST}sight of it: what looks there ended too early'"
+_JUDGED = f"""if [ -n "$lost" ]; then
     echo "$lost"
     go_back "this was lost: $(echo "$lost" | sed 's/^{_LOST}//' | paste -sd , -)"
     echo "{_ENDED}$(went_back)"

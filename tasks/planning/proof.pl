@@ -1,8 +1,8 @@
 # Shows on a host that packets flow. This is the first of the program's files: it has all begun that
 # is asked for, and waits until all is told. Each of the others knows some kinds of checks.
 #
-# A check is asked for in a line behind the program, `INDEX KIND …`, and told of in a line that the
-# program prints, `@@ check INDEX STATUS SEEN`, in any order. The status is 0 if it is met.
+# A check is asked for in a line of its input, `INDEX KIND …`, and told of in a line that the program
+# prints, `@@ check INDEX STATUS SEEN`, in any order. The status is 0 if it is met.
 #
 # It needs no more of Perl than Debian's perl-base, which is Essential.
 use strict;
@@ -48,7 +48,7 @@ sub told {
 }
 
 sub prove {
-    while (my $line = <DATA>) {
+    while (my $line = <STDIN>) {
         my ($index, $kind, @words) = split ' ', $line;
         $begun_by{$kind}->({ index => $index, kind => $kind }, @words);
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from netaddr import IPAddress
 
 from tasks.declared.model import End
+from tasks.host import perl
 from tasks.host.state import sysctl_key
 from tasks.parts import filtering
 from tasks.parts.part import Site
@@ -162,8 +163,9 @@ def losses(sentences: Iterable[str]) -> Iterable[str]:
 
 # Each connection of TCP takes two files, and 1,024 is what a process is given by default.
 _START = """export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-ulimit -n "$(ulimit -Hn)"
-exec perl - <<'END_OF_PROGRAM'"""
+while read -r what _ files _ most _; do
+    [ "$what $files" != 'Max files' ] || ulimit -n "$most"
+done </proc/self/limits"""
 
 
 def script(wanted: Iterable[Check]) -> str:
@@ -172,7 +174,8 @@ def script(wanted: Iterable[Check]) -> str:
     They are made by one program, in any order.
     """
     lines = [f"{index} {check.asked}" for index, check in enumerate(wanted)]
-    return "\n".join([_START, f"{_PROGRAM}prove();", "__END__", *lines, "END_OF_PROGRAM", ""])
+    proving = perl.command(f"{_PROGRAM}prove();\n", lines=lines)
+    return f"{_START}\nexec {proving}\n"
 
 
 def results(wanted: list[Check], output: str) -> list[Result]:

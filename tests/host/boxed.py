@@ -20,7 +20,11 @@ class Box:
             (root / folder).mkdir(parents=True)
         packed = rollback._packed
         # What lies packed in a script is one of its own.
-        monkeypatch.setattr(rollback, "_packed", lambda text: packed(self.inside(text)))
+        monkeypatch.setattr(
+            rollback,
+            "_packed",
+            lambda files: packed({n: (self.inside(t), mode) for n, (t, mode) in files.items()}),
+        )
 
     @property
     def store(self) -> Path:

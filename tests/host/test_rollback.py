@@ -1,5 +1,7 @@
 """What a host does with a run that nobody confirms, in a folder instead of a host."""
 
+import os
+import re
 import shutil
 import subprocess
 import time
@@ -444,8 +446,27 @@ def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
 
 
 def test_what_stays_is_not_told_to_be_taken_back(box: Box) -> None:
-    script = changes(box).script(replace(GUARD, within=0)).replace("-delete\n", "-delete; false\n")
+    script = (
+        changes(box).script(replace(GUARD, within=0)).replace("confirmed; sync", "confirmed; false")
+    )
     done = box.run(script)
     assert done.stderr.endswith("; what it made stays\n")
     assert files(box) == NEW
     assert not box.hold.exists()
+
+
+@pytest.mark.parametrize("told_to", ["sh -s", "env -u SSH_CONNECTION sh -s; true"])
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_whoever_is_at_work_is_told_with_where_from(box: Box, shell: str, told_to: str) -> None:
+    """Also where sudo told it to nobody."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} isn't installed here")
+    subprocess.run(
+        ["sh", "-c", told_to.replace("sh -s", f"{shell} -s")],
+        input=box.inside(changes(box).script(GUARD)),
+        env={"PATH": os.environ["PATH"], "SSH_CONNECTION": "192.0.2.9 50000 198.51.100.10 22"},
+        text=True,
+        check=True,
+    )
+    holder = (box.store / "pending/holder").read_text()
+    assert re.fullmatch(r"alice@laptop from 192\.0\.2\.9, since [\d: -]+ UTC\n", holder)

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.declared import declaration
 from tasks.declared.model import Node
-from tasks.host import nft_listing
+from tasks.host import asking, nft_listing
 from tasks.host.changes import Changes
 from tasks.host.state import HostState, Unit
 from tasks.parts import managers
@@ -205,7 +205,6 @@ def test_a_service_that_isnt_enabled_is_told_nothing(host: Host) -> None:
 
 
 def test_the_tables_that_are_configured_are_found_in_all_its_files(tmp_path: Path) -> None:
-    """By the shell that asks."""
     (tmp_path / "nftables.d").mkdir()
     main = tmp_path / "nftables.conf"
     main.write_text(f'#!/usr/sbin/nft -f\nflush ruleset\n\tinclude "{tmp_path}/nftables.d/*.nft"\n')
@@ -213,7 +212,7 @@ def test_the_tables_that_are_configured_are_found_in_all_its_files(tmp_path: Pat
     (tmp_path / "nftables.d" / "b.nft").write_text("add table ip6 b\n# table ip c\ntable d {\n")
     (tmp_path / "last").write_text("table ip e { chain x { } }\n")
     (question,) = nftables.Nftables.questions
-    script = question.script.replace("/etc/nftables.conf", str(main))
-    told = namespaces.shell(script)
+    script = asking.searching([replace(question, places=(str(main),))])
+    told = namespaces.shell(f"nf_tables= sysctls=\n{script}")
     state = HostState(answers={"nftables": told})
     assert nftables.tables(state) == {("inet", "a"), ("ip6", "b"), ("ip", "d"), ("ip", "e")}

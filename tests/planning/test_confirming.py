@@ -1,9 +1,6 @@
 """Whether what worked before a run still does: what is tried, what must be seen, what it means."""
 
-import subprocess
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +9,7 @@ from tasks.host.changes import Changes
 from tasks.host.rollback import Guard
 from tasks.planning import confirming
 from tasks.planning.confirming import Probes, Verdict
+from tests import networks
 from tests.samples import ROLES, bare, deployed, node
 
 IPV4, IPV6 = "IPv4 default route via 192.0.2.1 dev eth0", "IPv6 default route via fe80::1 dev eth0"
@@ -104,182 +102,151 @@ def test_what_was_seen_is_told_in_a_line_each_thing_once() -> None:
     assert "nothing worked before" in confirming.confirmed([], Probes((), ()))
 
 
-# What runs here instead of the programs of a host. The address of a router is `up` or not.
-IP = """#!/bin/sh
-case "$*" in
-"-4 route show default") cat {folder}/ipv4 ;;
-"-6 route show default") cat {folder}/ipv6 ;;
-"neighbour show to "*) grep "^$4 " {folder}/neighbours ;;
-*) exit 2 ;;
-esac
+# A host with a router and a tunnel, of which nothing has an address yet but the host.
+HOST = """
+make host router peer
+ip -n host link add eth0 type veth peer name eth0 netns router
+ip -n host link add sit-ipv6 type veth peer name sit-web1 netns peer
+ip -n host link set eth0 up
+ip -n host link set sit-ipv6 up
+ip -n router link set eth0 up
+ip -n peer link set sit-web1 up
+ip -n host address add 192.0.2.9/24 dev eth0
+ip -n host address add 2001:db8:2::9/64 dev eth0 nodad
+ip -n host address add 2001:db8:1::3/127 dev sit-ipv6 nodad
+ip -n host route add 2001:db8::8888 via 2001:db8:2::1
 """
-PING = """#!/bin/sh
-for address; do :; done
-grep -qx "$address" {folder}/up
-"""
+ROUTE = "ip -n host route add default via 192.0.2.1"
+ROUTER = "ip -n router address add 192.0.2.1/24 dev eth0"
+LINK_LOCAL = "ip -n router address add fe80::1/64 dev eth0 nodad"
+OTHER_END = "ip -n peer address add 2001:db8:1::2/127 dev sit-web1 nodad"
+SILENT = "ip netns exec router sh -c 'echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all'"
 
 
-class Probed:
-    """A host of which some routes, neighbours and addresses are there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name, text in (("ip", IP), ("ping", PING)):
-            (folder / name).write_text(text.format(folder=folder))
-            (folder / name).chmod(0o755)
-        self.has()
-
-    def has(
-        self,
-        ipv4: Iterable[str] = (),
-        ipv6: Iterable[str] = (),
-        neighbours: Iterable[str] = (),
-        up: Iterable[str] = (),
-    ) -> None:
-        lines = {"ipv4": ipv4, "ipv6": ipv6, "neighbours": neighbours, "up": up}
-        for name, each in lines.items():
-            (self.folder / name).write_text("".join(f"{line}\n" for line in each))
-
-    def run(self, script: str) -> str:
-        path = f"{self.folder}:/usr/bin:/bin"
-        script = script.replace('PATH="/usr/local/sbin', f'PATH="{self.folder}:/usr/local/sbin')
-        script = script.replace("/run/culvert", f"{self.folder}/culvert")
-        script = script.replace("/var/lib/culvert", f"{self.folder}/store")
-        script = script.replace("/etc/systemd", f"{self.folder}/systemd")
-        done = subprocess.run(
-            ["sh", "-s"],
-            input=script,
-            env={"PATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert not done.stderr, done.stderr
-        return done.stdout
-
-
-@pytest.fixture
-def probed(tmp_path: Path) -> Probed:
-    return Probed(tmp_path)
+def probed(script: str, *lines: str) -> str:
+    """What a script prints on that host, after these lines."""
+    for place, instead in (("/var/lib/culvert", "/run/store"), ("/etc/systemd", "/run/systemd")):
+        script = script.replace(place, instead)
+    begun = "ip netns exec host sh -s <<'END_OF_SCRIPT'\n"
+    return "\n".join(networks.run("\n".join([HOST, *lines, f"{begun}{script}END_OF_SCRIPT\n"])))
 
 
 PROBES = Probes(("sit-ipv6",), ("IPv6 - 2001:db8::8888", "tunnel sit-ipv6 2001:db8:1::2"))
 
 
-def looked(probed: Probed) -> set[str]:
-    return {*confirming.works(probed.run(confirming.looking(PROBES)))}
+def looked(*lines: str) -> set[str]:
+    return {*confirming.works(probed(confirming.looking(PROBES), *lines))}
 
 
-def test_a_host_of_which_nothing_works_says_nothing(probed: Probed) -> None:
-    assert looked(probed) == set()
+def test_a_host_of_which_nothing_works_says_nothing() -> None:
+    assert looked() == set()
 
 
-def test_routers_that_answer_and_routers_that_are_there_work(probed: Probed) -> None:
-    probed.has(
-        ipv4=["default via 192.0.2.1 dev eth0 proto dhcp src 192.0.2.9 metric 100"],
-        ipv6=["default via fe80::1 dev eth0 proto ra metric 1024 pref medium"],
-        neighbours=["192.0.2.1 lladdr 52:54:00:00:00:01 REACHABLE", "fe80::1  FAILED"],
-        up=["192.0.2.1"],
-    )
-    assert looked(probed) == {IPV4, ANSWERS, IS_THERE, IPV6}
+def test_routers_that_answer_and_routers_that_are_there_work() -> None:
+    nobody = "ip -n host route add default via fe80::2 dev eth0"
+    route = "IPv6 default route via fe80::2 dev eth0"
+    assert looked(ROUTE, ROUTER, nobody) == {IPV4, ANSWERS, IS_THERE, route}
+    assert looked(ROUTE, ROUTER, SILENT) == {IPV4, IS_THERE}
 
 
-def test_a_router_of_the_other_family_is_one(probed: Probed) -> None:
-    probed.has(ipv4=["default via inet6 fe80::1 dev eth0"], up=["fe80::1"])
-    assert looked(probed) == {
+def test_a_router_of_the_other_family_is_one() -> None:
+    route = "ip -n host -4 route add default via inet6 fe80::1 dev eth0"
+    assert looked(route, LINK_LOCAL) == {
         "IPv4 default route via inet6 fe80::1 dev eth0",
         "gateway fe80::1 of eth0 answers",
+        "gateway fe80::1 of eth0 is there",
     }
 
 
-def test_routes_of_culverts_own_and_those_to_nowhere_are_none(probed: Probed) -> None:
-    probed.has(
-        ipv4=["default dev ppp0 scope link"],
-        ipv6=[
-            "default via 2001:db8:1::2 dev sit-ipv6 metric 1024",
-            "unreachable default dev lo metric 4294967295",
-        ],
+def test_each_of_several_routers_is_one() -> None:
+    route = "ip -n host route add default nexthop via 192.0.2.1 nexthop via 192.0.2.2"
+    assert looked(route, ROUTER) == {
+        *(IPV4, ANSWERS, IS_THERE),
+        "IPv4 default route via 192.0.2.2 dev eth0",
+    }
+
+
+def test_routes_of_culverts_own_and_those_to_nowhere_are_none() -> None:
+    routes = (
+        "ip -n host route add default dev eth0",
+        "ip -n host route add default via 2001:db8:1::2 dev sit-ipv6",
+        "ip -n host -6 route add unreachable default metric 4294967295",
     )
-    assert looked(probed) == {"IPv4 default route dev ppp0"}
+    assert looked(*routes) == {"IPv4 default route dev eth0"}
 
 
-def test_the_ends_of_tunnels_and_the_internet_are_asked(probed: Probed) -> None:
-    probed.has(up=["2001:db8::8888"])
-    assert looked(probed) == {INTERNET}
-    probed.has(up=["2001:db8:1::2"])
-    assert looked(probed) == {"tunnel sit-ipv6 answers"}
+def test_the_ends_of_tunnels_and_the_internet_are_asked() -> None:
+    assert looked(OTHER_END) == {"tunnel sit-ipv6 answers"}
+    internet = (
+        "ip -n router address add 2001:db8:2::1/64 dev eth0 nodad",
+        "ip -n router address add 2001:db8::8888/128 dev lo nodad",
+    )
+    assert looked(*internet) == {INTERNET}
+
+
+def test_an_end_that_answers_by_another_way_does_not_by_its_tunnel() -> None:
+    elsewhere = (
+        "ip -n router address add 2001:db8:1::2/128 dev lo nodad",
+        "ip -n router address add 2001:db8:2::1/64 dev eth0 nodad",
+        "ip -n host route add 2001:db8:1::2 via 2001:db8:2::1",
+    )
+    assert looked(*elsewhere) == set()
 
 
 GUARD = Guard(within=2, run="run-1")
+# Has the host wait for a word of this run.
+WAITING = """mkdir -p /run/culvert-hold /run/store/pending
+echo run-1 | tee /run/store/pending/run >/run/culvert-stamp
+echo 99999999999 >/run/culvert-hold/deadline"""
 
 
-def judged(probed: Probed, *worked: str) -> Verdict:
-    changes = Changes("web1")
-    return confirming.verdict(probed.run(confirming.script(GUARD, changes, PROBES, worked)))
+def judgement(*worked: str, guard: Guard = GUARD, after: str = "") -> str:
+    return confirming.script(guard, Changes("web1"), PROBES, worked) + after
 
 
-def waiting(probed: Probed) -> None:
-    """Have the host wait for a word of this run."""
-    for name in ("culvert-hold", "store", "store/pending"):
-        (probed.folder / name).mkdir()
-    (probed.folder / "store/pending/run").write_text("run-1\n")
-    (probed.folder / "culvert-stamp").write_text("run-1\n")
-    (probed.folder / "culvert-hold/deadline").write_text("99999999999\n")
+def judged(script: str, *lines: str) -> Verdict:
+    return confirming.verdict(probed(script, *lines))
 
 
-def test_a_host_where_all_still_works_is_confirmed(probed: Probed) -> None:
-    waiting(probed)
-    probed.has(ipv4=["default via 192.0.2.1 dev eth0"], up=["192.0.2.1"])
-    assert judged(probed, IPV4, ANSWERS) == Verdict("confirmed")
-    assert (probed.folder / "store/confirmed").exists()
-    assert not (probed.folder / "store/pending").exists()
+def test_a_host_where_all_still_works_is_confirmed() -> None:
+    script = judgement(IPV4, ANSWERS, after="cd /run/store; echo *; cat confirmed/*\n")
+    said = probed(script, WAITING, "echo by >/run/store/pending/holder", ROUTE, ROUTER)
+    # All else that a host is put back by is gone.
+    assert said == "@@ ended: confirmed\nconfirmed\nby"
 
 
-def test_of_what_answers_now_and_then_each_has_to_once(probed: Probed) -> None:
-    waiting(probed)
-    probed.has(ipv4=["default via 192.0.2.1 dev eth0"])
+def test_of_what_answers_now_and_then_each_has_to_once() -> None:
     # The router answers at first, and the tunnel's other end when that doesn't any more.
-    flapping = f"""#!/bin/sh
-for address; do :; done
-cd {probed.folder}
-case $address in
-192.0.2.1) [ ! -e tried ] || exit 1; sleep 1; : >tried ;;
-2001:db8:1::2) [ -e tried ] || exit 1 ;;
-*) exit 1 ;;
-esac
-"""
-    (probed.folder / "ping").write_text(flapping)
-    guard = replace(GUARD, within=30)
-    script = confirming.script(guard, Changes("web1"), PROBES, (ANSWERS, "tunnel sit-ipv6 answers"))
-    assert confirming.verdict(probed.run(script)) == Verdict("confirmed")
+    flapping = f"{{ sleep 3.5; {SILENT}; {OTHER_END}; }} &"
+    script = judgement(ANSWERS, "tunnel sit-ipv6 answers", guard=replace(GUARD, within=30))
+    assert judged(script, WAITING, ROUTE, ROUTER, flapping) == Verdict("confirmed")
 
 
-def test_a_host_that_has_lost_something_goes_back_and_says_what(probed: Probed) -> None:
-    waiting(probed)
-    probed.has(ipv4=["default via 192.0.2.1 dev eth0"])
-    waits = subprocess.Popen(
-        [
-            *("sh", "-c"),
-            f"cd {probed.folder}; until [ -e culvert-hold/request ]; do sleep 0.1; done; "
-            "cp culvert-hold/request why; echo other >culvert-stamp; rm -r store/pending",
-        ]
-    )
-    assert judged(probed, IPV4, ANSWERS) == Verdict("undone", (ANSWERS,))
-    waits.wait()
-    assert (probed.folder / "why").read_text() == f"this was lost: {ANSWERS}\n"
+def test_a_host_that_has_lost_something_goes_back_and_says_what() -> None:
+    goes_back = """{
+    until [ -e /run/culvert-hold/request ]; do sleep 0.1; done
+    cp /run/culvert-hold/request /run/why; echo other >/run/culvert-stamp; rm -r /run/store/pending
+} &"""
+    said = probed(judgement(IPV4, ANSWERS, after="cat /run/why\n"), WAITING, ROUTE, goes_back)
+    assert confirming.verdict(said) == Verdict("undone", (ANSWERS,))
+    assert said.endswith(f"\nthis was lost: {ANSWERS}")
 
 
-def test_a_host_that_has_gone_back_before_says_so(probed: Probed) -> None:
-    probed.has(ipv4=["default via 192.0.2.1 dev eth0"])
-    assert judged(probed, IPV4) == Verdict("undone")
+def test_where_nothing_can_look_the_host_goes_back() -> None:
+    """As where perl was lost."""
+    script = judgement(IPV4).replace("perl -e", "no-perl -e")
+    gone = "{ sleep 1; echo other >/run/culvert-stamp; rm -r /run/store/pending; } &"
+    (lost,) = judged(script, WAITING, ROUTE, gone).lost
+    assert lost.startswith("sight of it")
 
 
-def test_a_host_that_is_at_going_back_is_waited_for(probed: Probed) -> None:
-    waiting(probed)
-    (probed.folder / "store/pending").rename(probed.folder / "store/undoing")
-    ends = subprocess.Popen(
-        ["sh", "-c", f"cd {probed.folder}; sleep 2; echo other >culvert-stamp; rm -r store/undoing"]
-    )
-    assert judged(probed, IPV4) == Verdict("undone")
-    assert not (probed.folder / "store/undoing/run").exists()
-    assert ends.wait() == 0
+def test_a_host_that_has_gone_back_before_says_so() -> None:
+    assert judged(judgement(IPV4), ROUTE) == Verdict("undone")
+
+
+def test_a_host_that_is_at_going_back_is_waited_for() -> None:
+    at_it = "mv /run/store/pending /run/store/undoing"
+    ends = "{ sleep 2; echo other >/run/culvert-stamp; rm -r /run/store/undoing; } &"
+    script = judgement(IPV4, after="ls /run/store\n")
+    said = probed(script, WAITING, at_it, ROUTE, ends)
+    assert said.endswith("@@ ended: undone")

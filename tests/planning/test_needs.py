@@ -46,17 +46,10 @@ HOSTS: list[tuple[Change, str | None]] = [
         loading("/usr/lib/modprobe.d/x.conf:blacklist sit"),
         "the kernel is told not to load its sit driver: /usr/lib/modprobe.d/x.conf: blacklist sit",
     ),
-    (lambda s: replace(s, missing_programs=("ping",)), "`ping` isn't there: install iputils-ping"),
-    (lambda s: replace(s, missing_programs=("perl",)), "`perl` isn't there: install perl-base"),
+    (lambda s: replace(s, missing_programs=("nft",)), "`nft` isn't there: install nftables"),
     (
         lambda s: replace(s, missing_programs=("ip",), links={}),
         "`ip` isn't there: install iproute2",
-    ),
-    (lambda s: replace(s, ping="ping from iputils 20221126"), None),
-    (lambda s: replace(s, ping="ping utility, iputils-s20180629"), None),
-    (
-        lambda s: replace(s, ping="ping (GNU inetutils) 2.4"),
-        "`ping` is another one than a run needs, it says of itself 'ping (GNU inetutils) 2.4'",
     ),
     (room("/etc/network/interfaces.d"), None),
     (

@@ -1,98 +1,212 @@
-"""How many processes a first run starts on a server: as few for many tunnels as for one.
+"""How many processes a run starts on a host: few at each stage, and no more for many tunnels.
 
-Its script is run in a folder, by programs that do nothing, but for those that handle its files.
+Its scripts are run in a folder, by programs that do nothing, but for those that handle its files.
 Whatever is started has a number: programs, and what the shell starts for itself.
 """
 
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tasks.declared.model import End
-from tasks.host.changes import Changes
+from tasks import parts
+from tasks.declared.model import Node
+from tasks.host import rollback
+from tasks.host.rollback import UNGUARDED, Guard
+from tasks.host.state import HostState
 from tasks.parts import managers
+from tasks.planning import confirming, proof
 from tasks.planning.plan import plan
+from tests.planning.proving import SHORT
 from tests.planning.simulated import starting
 from tests.planning.test_growth import server
+from tests.samples import node
 from tests.test_fuzz import PROGRAMS
 
 FEW, MANY = 1, 101
 EACH = 0.2
 _REAL = (
-    *("base64", "cat", "chmod", "cp", "date", "find", "grep", "gzip", "ln", "mkdir", "mktemp"),
-    *("mv", "perl", "rm", "rmdir", "sed", "sort", "tar"),
+    *("awk", "base64", "cat", "chmod", "cp", "date", "df", "find", "grep", "gzip", "ln", "mkdir"),
+    *("mktemp", "mv", "perl", "readlink", "rm", "rmdir", "sed", "sort", "tar"),
 )
-_PLACES = ("etc", "run", "var/lib", "proc/sys", "sys/class/net")
+_PLACES = ("etc", "run", "var/lib", "proc/sys", "sys/class/net", "sys/module")
 _PLACE = re.compile(rf"(?<=[\s\"'=<>;(])/(?=(?:{'|'.join(_PLACES)})\b)")
 # In a namespace of their own processes are numbered from 1.
-_UNSHARE = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
-_COUNTED = "sh -s >/dev/null || exit; exec sh -c 'sh -c \"echo \\$\\$\"'"
+_UNSHARE = [shutil.which("unshare") or "", "--map-root-user", "--net", "--pid", "--fork"]
+_COUNTED = "/bin/sh -s >/dev/null || exit; exec /bin/sh -c '/bin/sh -c \"echo \\$\\$\"'"
+_COUNTING = 2
 
 
-# What a run looks at. NETPLAN makes a file for each of its own.
+# What a run looks at. NETPLAN makes a file for each of its own. What waits for a word is as good as
+# there, and isn't counted.
 _SAYING = {
-    "ip": "case \"$*\" in *'address show'*) echo '@UP@' ;; esac",
+    "ip": """case "$*" in
+*'address show up') echo '@UP@' ;;
+*'-4 route show default') echo 'default via 192.0.2.1 dev eth0' ;;
+*'-6 route show default') echo 'default via fe80::1 dev eth0' ;;
+esac""",
     "ifquery": "shift 3; for each; do echo 2001:db8::1/127; done",
     "netplan": """cd "$3"; mkdir -p run/systemd/network
 for each in etc/netplan/60-culvert-*; do
     name=${each#*culvert-}; : >"run/systemd/network/10-netplan-${name%.yaml}.netdev"
 done""",
+    "nft": "[ \"$*\" != 'list tables' ] || printf 'table %s\\n' 'inet culvert' 'ip filter'",
+    "systemctl": """case "$*" in 'show --property=Id,'*)
+for each in @UNITS@; do
+    printf '%s\\n' "Id=$each" LoadState=loaded ActiveState=active UnitFileState=enabled ''
+done ;; esac""",
+    "systemd-run": """IFS= read -r stat </proc/1/stat
+set -- ${stat##*) }; shift 19; echo "1 $1" >@ROOT@/run/culvert-hold/waiter""",
     "unshare": "echo 'table inet culvert {'",
+}
+_OF_MANAGERS = {"ifup", "ifdown", "ifquery", "netplan", "networkctl", "nmcli", "NetworkManager"}
+_IFUPDOWN = ("ifup", "ifdown", "ifquery")
+_PROGRAMS_OF = {
+    "netplan": ("netplan", "networkctl"),
+    "networkd": ("networkctl",),
+    "networkmanager": ("nmcli", "NetworkManager"),
 }
 
 
-def programs(folder: Path, ends: Iterable[End]) -> None:
-    folder.mkdir()
-    up = "\n".join(f"7: {end.interface}    inet6 {end.network} scope global" for end in ends)
-    scripts = dict.fromkeys(PROGRAMS, ":")
-    scripts |= {name: f'exec {shutil.which(name)} "$@"' for name in _REAL}
-    scripts |= {name: script.replace("@UP@", up) for name, script in _SAYING.items()}
-    for name, script in scripts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
+@dataclass(frozen=True)
+class Host:
+    """A folder that stands for the root of one, with what the manager has there."""
 
+    root: Path
+    node: Node
+    state: HostState
+    manager: str
 
-def started(changes: Changes, ends: Iterable[End], settings: Iterable[str], root: Path) -> int:
-    """How many processes the changes take."""
-    root.mkdir()
-    programs(root / "programs", ends)
-    for place in (*_PLACES, "etc/netplan", "run/systemd/network"):
-        (root / place).mkdir(parents=True, exist_ok=True)
-    for path in (*settings, *(f"net/ipv6/conf/{end.interface}/x" for end in ends)):
-        (root / "proc/sys" / path).parent.mkdir(parents=True, exist_ok=True)
-    for end in ends:
-        (root / "sys/class/net" / end.interface).mkdir()
-    script = _PLACE.sub(f"{root}/", changes.script())
-    script = re.sub(r'PATH="[^"]*"', f'PATH="{root}/programs"', script, count=1)
-    script = script.replace("\nmade= root=\n", f"\nmade= root={root}\n", 1)
-    # As after a look for files of the host's own.
-    script = script.replace("\nstep=start", '\nmkdir -p "$scratch/etc/netplan"\nstep=start', 1)
-    done = subprocess.run(
-        [*_UNSHARE, "sh", "-c", _COUNTED],
-        input=script,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if done.stderr.startswith("unshare:"):
-        pytest.skip(f"no namespaces here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr[-2000:]
-    for change in changes.files:
-        assert change.after and (root / change.path[1:]).read_text() == change.after.text
-    return int(done.stdout)
+    def prepare(self) -> None:
+        self.root.mkdir()
+        for place in (
+            *_PLACES,
+            *("etc/netplan", "etc/systemd/system/sysinit.target.wants", "run/systemd/system"),
+            *("run/systemd/network", "sys/module/nf_tables", "sys/module/sit"),
+        ):
+            (self.root / place).mkdir(parents=True, exist_ok=True)
+        settings = (f"net/ipv6/conf/{end.interface}/x" for end in self.node.ends)
+        for path in (*self.state.sysctls, *settings, "kernel/random/boot_id"):
+            (self.root / "proc/sys" / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / "proc/sys" / path).write_text("0\n")
+        for end in self.node.ends:
+            (self.root / "sys/class/net" / end.interface).mkdir()
+        self._write_programs()
+
+    def _write_programs(self) -> None:
+        up = (f"7: {e.interface}    inet6 {e.network} scope global" for e in self.node.ends)
+        said = {"@UP@": "\n".join(up), "@ROOT@": str(self.root)}
+        said["@UNITS@"] = "systemd-networkd.service NetworkManager.service ufw.service"
+        scripts = dict.fromkeys(PROGRAMS, ":")
+        scripts |= {name: f'exec {shutil.which(name)} "$@"' for name in _REAL}
+        scripts |= _SAYING
+        for name in _OF_MANAGERS - {*_PROGRAMS_OF.get(self.manager, _IFUPDOWN)}:
+            scripts.pop(name, None)
+        for name in _PROGRAMS_OF.get(self.manager, ()):
+            scripts.setdefault(name, ":")
+        folder = self.root / "programs"
+        folder.mkdir()
+        for name, script in scripts.items():
+            text = re.sub("@[A-Z]+@", lambda found: said[found[0]], script)
+            (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+            (folder / name).chmod(0o755)
+
+    def inside(self, script: str) -> str:
+        return _PLACE.sub(f"{self.root}/", script)
+
+    def started(self, script: str) -> int:
+        """How many processes the script takes."""
+        script = re.sub(r'PATH="[^"]*"', f'PATH="{self.root}/programs"', self.inside(script))
+        script = script.replace("\nmade= root=\n", f"\nmade= root={self.root}\n", 1)
+        if self.manager == "netplan":
+            # As after a look for files of the host's own.
+            made = '\nmkdir -p "$scratch/etc/netplan"\nstep=start'
+            script = script.replace("\nstep=start", made, 1)
+        done = subprocess.run(
+            [*_UNSHARE, "--mount-proc", "/bin/sh", "-c", _COUNTED],
+            input=script,
+            text=True,
+            capture_output=True,
+            check=False,
+            env={"PATH": f"{self.root}/programs"},
+        )
+        if done.stderr.startswith("unshare:"):
+            pytest.skip(f"no namespaces here: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr[-2000:]
+        return int(done.stdout) - _COUNTING
 
 
 @pytest.mark.parametrize("manager", managers.NAMES)
 def test_a_tunnel_more_is_no_process_more(manager: str, tmp_path: Path) -> None:
     counts = []
     for tunnels in (FEW, MANY):
-        node = server(tunnels, is_routed=True)
         _, state = starting(manager, "server")
-        changes = plan(node, state).changes
-        counts.append(started(changes, node.ends, state.sysctls, tmp_path / str(tunnels)))
+        host = Host(tmp_path / str(tunnels), server(tunnels, is_routed=True), state, manager)
+        host.prepare()
+        changes = plan(host.node, state).changes
+        counts.append(host.started(changes.script(UNGUARDED)))
+        for change in changes.files:
+            assert change.after
+            assert (host.root / change.path[1:]).read_text() == change.after.text
     few, many = counts
     assert many - few <= EACH * (MANY - FEW)
+
+
+# With one tunnel, at most so many at the stages of a first run. A client has two or three less than
+# a server, without its entries and settings.
+STAGES = ("reading", "rehearsal", "change", "after", "confirming", "proof")
+MOST = {
+    "netplan": (16, 22, 52, 16, 13, 3),
+    "networkd": (16, 15, 44, 16, 13, 3),
+    "networkmanager": (18, 16, 47, 18, 13, 3),
+    "ifupdown": (17, 17, 44, 17, 13, 3),
+    "ifupdown2": (17, 17, 44, 17, 13, 3),
+    "ifupdown-ng": (17, 19, 46, 17, 13, 3),
+}
+# Runs that look, and those that find nothing to change.
+DRY, UNCHANGED = 40, 40
+# A host where all works has these.
+WORKED = ("IPv4 default route via 192.0.2.1 dev eth0",)
+GUARD = Guard(by="alice@laptop", run="run-1")
+
+
+def stages(host: Host, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many processes each stage of a first run takes, in their order."""
+    packed = rollback._packed
+
+    def inside(files: dict[str, tuple[str, int]]) -> str:
+        return packed({name: (host.inside(text), mode) for name, (text, mode) in files.items()})
+
+    monkeypatch.setattr(rollback, "_packed", inside)
+    host.prepare()
+    found = plan(host.node, host.state)
+    before = confirming.before(host.node, host.state)
+    after = confirming.after(host.node, host.state, found.tunnels)
+    proving = proof.script(proof.checks(found.site))
+    for written, instead in SHORT.items():
+        proving = proving.replace(written, instead)
+    scripts = {
+        "reading": parts.script(host.node, measures=True),
+        "rehearsal": confirming.looking(before) + found.changes.rehearsal(),
+        "change": found.changes.script(GUARD),
+        "after": parts.script(host.node),
+        "confirming": confirming.script(GUARD, found.changes, after, WORKED),
+        "proof": proving,
+    }
+    return {name: host.started(script) for name, script in scripts.items()}
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_a_run_starts_few_at_each_stage(
+    manager: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, state = starting(manager, role)
+    counts = stages(Host(tmp_path / "host", node(role), state, manager), monkeypatch)
+    assert counts["reading"] + counts["rehearsal"] <= DRY
+    assert counts["reading"] + counts["proof"] <= UNCHANGED
+    most = dict(zip(STAGES, MOST[manager], strict=True))
+    assert {name: count for name, count in counts.items() if count > most[name]} == {}

@@ -302,7 +302,8 @@ def test_a_proof_takes_the_same_few_processes_for_any_number_of_tunnels() -> Non
         *_, number = networks.run(f"{proving.HOSTS}{written}{COUNTED}")
         return int(number) - 2
 
-    assert processes(100) == processes(1) <= 12
+    # dash starts one that writes what is longer than a pipe.
+    assert processes(100) <= processes(1) + 1 <= 5
 
 
 # --- What results say together ---

@@ -21,6 +21,8 @@ STANDS_STILL = "/run/stands-still"
 
 # Each step of a change says what it is, or how far it is.
 _DOES = re.compile(r"take$|step=|begun=|mv |rm |put |sync |release$|ln |mkdir |await_word ")
+# A text of many lines begins, such as another program; a line ends it that begins with the quote.
+_QUOTES = re.compile(r"(?:perl -e|printf %s) '(?:#.*)?$")
 _BEGINS = {"change": "take", "confirm": "set -e"}
 
 
@@ -30,13 +32,18 @@ def lines(kind: str, script: str) -> list[int]:
 
 
 def _numbers(text: list[str], begins: str) -> Iterator[int]:
-    has_begun, inside = False, False
+    has_begun, end = False, ""
     for number, line in enumerate(text):
-        inside = inside and line != "END"
+        if end and not line.startswith(end):
+            continue
+        is_last, end = bool(end), ""
         has_begun = has_begun or line == begins
-        if not inside and has_begun and _DOES.match(line):
+        if not is_last and has_begun and _DOES.match(line):
             yield number
-        inside = inside or "<<'END'" in line
+        if "<<'END'" in line:
+            end = "END"
+        elif _QUOTES.search(line):
+            end = "' "
 
 
 def cut(kind: str, script: str, share: float) -> str:

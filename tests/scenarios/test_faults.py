@@ -49,7 +49,7 @@ BLOCKED_DRIVER = (
     "the kernel is told not to load its sit driver: "
     "/etc/modprobe.d/hardening.conf: install sit /bin/false: take that out",
 )
-NO_PING = ("mv /bin/ping /bin/ping.away", "`ping` isn't there: install iputils-ping")
+NO_MKFIFO = ("mv /bin/mkfifo /bin/mkfifo.away", "`mkfifo` isn't there: install coreutils")
 READ_ONLY = ("mount -o bind,ro /etc/netplan /etc/netplan", "/etc/netplan is read-only: mount it")
 # A hook of the host's own that is in the way of every tunnel.
 VANISHING = (
@@ -68,7 +68,7 @@ TROUBLES = [
     {IFUPDOWN: full_disk("/etc/network/interfaces.d"), NETPLAN: ADDRESS_BY_HAND},
     {IFUPDOWN: BLOCKED_DRIVER, NETPLAN: full_disk("/etc/netplan")},
     {IFUPDOWN: VANISHING, NETPLAN: UNREADABLE_NETPLAN},
-    {IFUPDOWN: NO_PING},
+    {IFUPDOWN: NO_MKFIFO},
     {NETPLAN: READ_ONLY},
 ]
 

@@ -8,7 +8,7 @@ from netaddr import IPNetwork
 
 from tasks.host.changes import Step
 from tasks.host.ruleset import LEGACY, MARK, PROTOCOL_41, Chain, Drop, Rule
-from tasks.host.state import File, HostState, Question
+from tasks.host.state import File, HostState, Question, Search
 
 
 class Firewall(Protocol):
@@ -24,7 +24,7 @@ class Firewall(Protocol):
     """Where files of Culvert may lie when it is told something."""
     own_folders: tuple[str, ...] = ()
     """Patterns of those, as of Path.match(), that go with the last file in them."""
-    questions: tuple[Question, ...] = ()
+    questions: tuple[Question | Search, ...] = ()
     """What to ask on a host, beyond its rules."""
 
     def holds(self, chain: Chain, state: HostState) -> bool:

@@ -84,7 +84,7 @@ class Firewalld(Firewall):
     questions = (
         Question(
             "firewalld",
-            f"if has python3 && systemctl --quiet is-active {_UNIT} 2>/dev/null; then\n"
+            f"if has python3 && is_active {_UNIT}; then\n"
             f'for file in {_SETTINGS}/zones/*.xml; do echo "file $file"; done\n'
             f"python3 - 2>/dev/null <<'PYTHON'\n{_ASKING}PYTHON\n"
             "fi; true",

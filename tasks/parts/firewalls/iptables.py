@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from tasks.host.changes import Step
 from tasks.host.render import render
 from tasks.host.ruleset import Chain, Drop, Rule
-from tasks.host.state import FOLDER, OWNED, File, HostState, Question
+from tasks.host.state import FOLDER, OWNED, File, HostState, Search
 from tasks.parts.firewalls import nftables
 from tasks.parts.firewalls.firewall import Firewall, not_enabled, pasted
 from tasks.parts.firewalls.insertions import Insertions
@@ -25,13 +25,7 @@ class Iptables(Firewall):
     name = "netfilter-persistent"
     folders = (f"/etc/{FOLDER}", _PLUGINS)
     own_folders = (FOLDER,)
-    questions = (
-        Question(
-            "iptables",
-            f"""grep -nHE -e '^[*]' -e '--comment "?culvert"? ' {" ".join(_SAVED.values())} \\
-    2>/dev/null""",
-        ),
-    )
+    questions = (Search("iptables", r'^[*]|--comment "?culvert"? ', tuple(_SAVED.values())),)
     _insertions = Insertions(
         f"/etc/{FOLDER}/open-iptables", f"{_PLUGIN} runs this, which netfilter-persistent runs."
     )

@@ -16,7 +16,7 @@ from tasks.host import nft_listing
 from tasks.host.changes import Step, once_back
 from tasks.host.render import render
 from tasks.host.ruleset import MARK, NFT, OWN_TABLE, PROTOCOL_41, Chain, Drop, Rule
-from tasks.host.state import FOLDER, OWNED, File, HostState, Question
+from tasks.host.state import FOLDER, OWNED, File, HostState, Search
 from tasks.parts.firewalls.firewall import (
     Firewall,
     compared,
@@ -49,18 +49,13 @@ class Nftables(Firewall):
     name = "nftables"
     folders = (f"/etc/{FOLDER}", _UNITS)
     own_folders = (FOLDER, f"{_UNIT}.d")
-    # A pattern of files that isn't absolute is one below /etc.
     questions = (
-        Question(
+        Search(
             "nftables",
-            rf"""files={_CONFIGURATION}
-for depth in 1 2 3; do
-    more=$(sed -n -e 's|^[[:space:]]*include[[:space:]]*"\(/[^"]*\)".*|\1|p' \
-        -e 's|^[[:space:]]*include[[:space:]]*"\([^/"][^"]*\)".*|/etc/\1|p' $files 2>/dev/null)
-    grep -hE '^[[:space:]]*((add|create)[[:space:]]+)?table[[:space:]]' $files 2>/dev/null
-    [ -n "$more" ] || break
-    files=$more
-done""",
+            r"^\s*((add|create)\s+)?table\s",
+            (_CONFIGURATION,),
+            "line",
+            includes=r'^\s*include\s*"([^"]+)"',
         ),
     )
 

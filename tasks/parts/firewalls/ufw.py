@@ -12,7 +12,7 @@ from functools import lru_cache
 from tasks.host import iptables_listing
 from tasks.host.changes import Step
 from tasks.host.ruleset import MARK, NFT, PROTOCOL_41, Chain, Drop, Rule
-from tasks.host.state import File, HostState, Question
+from tasks.host.state import File, HostState, Search
 from tasks.parts.firewalls.firewall import Firewall
 
 _ANSWER = "ufw"
@@ -28,12 +28,12 @@ class Ufw(Firewall):
 
     name = "ufw"
     questions = (
-        Question(
+        Search(
             _ANSWER,
-            "if has ufw; then\n"
-            "    grep -hE '^[[:space:]]*ENABLED=' /etc/ufw/ufw.conf 2>/dev/null\n"
-            f"    grep -hE '^(### tuple ###|-A) ' {' '.join(_RULES.values())} 2>/dev/null\n"
-            "fi; true",
+            r"^\s*ENABLED=|^(### tuple ###|-A) ",
+            ("/etc/ufw/ufw.conf", *_RULES.values()),
+            "line",
+            program="ufw",
         ),
     )
 

@@ -25,8 +25,8 @@ _SETTING_IS = "setting: "
 _DEFAULTS = "/etc/default/networking"
 _FILES = f"{_DEFAULTS} /etc/network/ifupdown2/ifupdown2.conf /etc/network/ifupdown-ng.conf"
 _SETTINGS = (
-    "CONFIGURE_INTERFACES|EXCLUDE_INTERFACES|"
-    "addon_scripts_support|default_interfaces_configfile|auto_executor_selection"
+    "CONFIGURE_INTERFACES | EXCLUDE_INTERFACES | "
+    "addon_scripts_support | default_interfaces_configfile | auto_executor_selection"
 )
 STAGED = "$scratch/interfaces"
 _RAISING = re.compile(rf"\s*(?:auto|allow-(?:auto|hotplug))\s(?:.*\s)?{FALLBACK}(?:\s|$)")
@@ -54,18 +54,34 @@ class Ifupdown:
     question = Question(
         "ifupdown",
         f"""if has ifup; then
-    ifup=$(readlink -f "$(command -v ifup)"); echo "ifup: $ifup"
-    settings=$(sed -nE 's/^[[:space:]]*({_SETTINGS})[[:space:]]*=/{_SETTING_IS}\\1=/p' {_FILES})
-    echo "$settings"
-    main=
-    case $ifup in */ifupdown2/*) main=$(echo "$settings" | sed -n 's/.*configfile=//p') ;; esac
-    grep -E '^[[:space:]]*source' "${{main:-{_MAIN}}}"
+    IFS=:
+    for folder in $PATH; do [ ! -x "$folder/ifup" ] || break; done
+    unset IFS
+    ifup=$(readlink -f "$folder/ifup"); echo "ifup: $ifup"
+    main= record=
+    for file in {_FILES}; do
+        [ ! -r "$file" ] || while read -r line || [ -n "$line" ]; do
+            name=${{line%%[=[:space:]]*}} value=${{line#*=}}
+            [ "$line" != "$value" ] || continue
+            case $name in
+            state_dir) record=$value ;;
+            {_SETTINGS})
+                echo "{_SETTING_IS}$name=$value"
+                [ "$name" != default_interfaces_configfile ] || main=$value
+                ;;
+            esac
+        done <"$file"
+    done
+    case $ifup in */ifupdown2/*) ;; *) main= ;; esac
+    main=${{main:-{_MAIN}}}
+    [ ! -r "$main" ] || while read -r line || [ -n "$line" ]; do
+        case $line in source*) echo "$line" ;; esac
+    done <"$main"
     echo {_RECORD}
     case $ifup in
     */ifupdown2/*)
         # A second of Python for each question, where its record is there to be read.
-        folder=$(sed -n 's/^state_dir=//p' /etc/network/ifupdown2/ifupdown2.conf)
-        base64 "${{folder:-/var/tmp/network}}/ifstatenew"
+        base64 "${{record:-/var/tmp/network}}/ifstatenew"
         ;;
     *) ifquery --state ;;
     esac

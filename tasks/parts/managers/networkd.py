@@ -38,16 +38,26 @@ class Networkd:
     # And what the host's own files are for.
     question = Question(
         "networkd",
-        r"""if has networkctl && systemctl --quiet is-active systemd-networkd; then
-    grep -H '' /sys/class/net/*/ifindex
-    grep -HE '^(ADMIN_STATE|NETWORK_FILE)=' /run/systemd/netif/links/*
-    for folder in /etc /run /usr/lib; do
-        awk '/^\[/ { section = $1 }
-            section == "[Match]" && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
-            section == "[Link]" && /^(Unmanaged|ActivationPolicy) *=/ {
-                print FILENAME ":[Link] " $0
-            }' $folder/systemd/network/*.network
+        r"""if has networkctl && is_active systemd-networkd.service; then
+    for file in /sys/class/net/*/ifindex; do
+        [ ! -r "$file" ] || { read -r line <"$file"; echo "$file:$line"; }
     done
+    for file in /run/systemd/netif/links/*; do
+        [ ! -r "$file" ] || while read -r line; do
+            case $line in ADMIN_STATE=* | NETWORK_FILE=*) echo "$file:$line" ;; esac
+        done <"$file"
+    done
+    set --
+    for folder in /etc /run /usr/lib; do
+        for file in $folder/systemd/network/*.network; do
+            [ ! -r "$file" ] || set -- "$@" "$file"
+        done
+    done
+    [ $# -eq 0 ] || awk '/^\[/ || FNR == 1 { section = $1 }
+        section == "[Match]" && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
+        section == "[Link]" && /^(Unmanaged|ActivationPolicy) *=/ {
+            print FILENAME ":[Link] " $0
+        }' "$@"
 fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"

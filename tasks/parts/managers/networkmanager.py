@@ -45,10 +45,10 @@ class NetworkManager:
     hand_made = r"^\s*interface-name\s*=\s*NAMES\s*$"
     question = Question(
         "networkmanager",
-        f"""if has nmcli && systemctl --quiet is-active NetworkManager 2>/dev/null; then
+        f"""if has nmcli && is_active NetworkManager.service; then
     nmcli --terse --fields DEVICE,STATE,CONNECTION device
-    echo {_VERSION_IS}"$(nmcli --version)"
-    echo {_DISPATCHER_IS}"$(systemctl is-enabled {_DISPATCHER_UNIT})"
+    printf '{_VERSION_IS}'; nmcli --version
+    ! is_enabled {_DISPATCHER_UNIT} || echo '{_DISPATCHER_IS}enabled'
     echo {_CONFIGURATION}; NetworkManager --print-config
 fi 2>/dev/null""",
     )

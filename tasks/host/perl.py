@@ -1,0 +1,14 @@
+"""Pure: a program in Perl as a command of a shell script."""
+
+import shlex
+from collections.abc import Iterable
+
+
+def command(program: str, *arguments: str, lines: Iterable[str] | None = None) -> str:
+    """What runs the program, with words of the shell as arguments, and these lines as its input.
+
+    As its input itself it would be more than a pipe has room for: dash then starts a process that
+    writes it.
+    """
+    words = " ".join(["perl", "-e", shlex.quote(program), *arguments])
+    return words if lines is None else "\n".join([f"{words} <<'END'", *lines, "END"])

@@ -18,7 +18,7 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
 from tasks.declared import numbering
-from tasks.running import confirming, connection, deadlines, report, terminal
+from tasks.running import confirming, connection, deadlines, report, terminal, turns
 from tasks.running.asked import ADDRESSES, refusals
 from tasks.running.inventory import declared
 
@@ -134,6 +134,7 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
 
     def end(state: State) -> None:
         is_cut_short = len(state.pool) > 0
+        turns.stop(state)
         # Settling and disconnecting take places in the same pool.
         state.pool.kill()
         try:

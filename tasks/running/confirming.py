@@ -14,6 +14,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.event import Event
 from gevent.lock import RLock
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
@@ -102,10 +103,16 @@ def judge() -> None:
 def _judge_all(found: Survey, state: State) -> None:
     active = {host.name for host in state.active_hosts}
     waiting = [host for host in state.inventory if host.name in found.waiting]
-    # Servers first: what becomes of a client hangs on them.
-    for names in found.broker.stages:
-        stage = [host for host in waiting if host.name in names]
-        on_each(stage, lambda host: _judge(found, host, is_active=host.name in active), state)
+    judged = {host.name: Event() for host in waiting}
+
+    def judge(host: Host) -> None:
+        # What becomes of a client hangs on its servers.
+        for name in judged.keys() & {*found.broker.nodes[host.name].server_hosts}:
+            judged[name].wait()
+        _judge(found, host, is_active=host.name in active)
+        judged[host.name].set()
+
+    on_each(waiting, judge, state)
     for host in waiting:
         # Nothing else is done any more with those that failed.
         if host.name not in active and (sentence := became(found, host.name)):
@@ -136,11 +143,10 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
     if not is_active:
         _recall(found, host, _failure(found, host) or _ENDS)
         return
-    for end in found.plans[name].site.node.upstreams:
-        if end.peer_host in {**found.undone, **found.unconfirmed}:
-            is_back = end.peer_host in found.undone
-            became = "was undone" if is_back else "goes back, too"
-            _recall(found, host, f"its tunnel server {end.peer_host} {became}")
+    for server in found.broker.nodes[name].server_hosts:
+        if server in {**found.undone, **found.unconfirmed}:
+            became = "was undone" if server in found.undone else "goes back, too"
+            _recall(found, host, f"its tunnel server {server} {became}")
             return
     try:
         _renew(host)

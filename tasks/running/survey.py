@@ -67,6 +67,16 @@ class Survey:
     unconfirmed: dict[str, str] = field(default_factory=dict)
 
     @property
+    def changing(self) -> set[str]:
+        """Those on which something is done."""
+        # Of one that was cut off, it is seen once that is taken back whether anything changes.
+        return {
+            name
+            for name, plan in self.plans.items()
+            if plan.changes or self.states[name].is_cut_off
+        }
+
+    @property
     def left(self) -> Mapping[str, str]:
         """Why hosts are left alone, by name."""
         return {**self.judgement.unasked, **self.judgement.idle, **self.unread, **self.orphans}
@@ -172,11 +182,7 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except PyinfraError as error:
             found.failures[host.name] = (str(error),)
 
-    # Of one that was cut off, it is seen once that is taken back whether anything changes.
-    changing = {
-        name for name, plan in found.plans.items() if plan.changes or found.states[name].is_cut_off
-    }
-    on_each([host for host in state.inventory if host.name in changing], rehearse, state)
+    on_each([host for host in state.inventory if host.name in found.changing], rehearse, state)
 
 
 def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:

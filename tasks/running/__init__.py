@@ -11,5 +11,6 @@ turns       hosts are changed at the same time, each after those that it needs
 confirming  hosts that were changed and wait for a word that all is well
 proofs      what shows that packets flow, on all hosts at once
 report      the table at the end of a run
+progress    how far a run is, on a terminal
 operations  converge, confirm, verify
 """

@@ -18,7 +18,7 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
 from tasks.declared import numbering
-from tasks.running import confirming, connection, deadlines, report, terminal, turns
+from tasks.running import confirming, connection, deadlines, progress, report, terminal, turns
 from tasks.running.asked import ADDRESSES, refusals
 from tasks.running.inventory import declared
 
@@ -50,7 +50,9 @@ def connecting() -> None:
         sys.exit(sentence)
     # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    terminal.plain_where_dumb()
     terminal.guard(logger)
+    progress.show()
     connection.check_keys_as_ssh_does()
     connection.read_any_bytes()
     connection.end_proxies_once()
@@ -135,6 +137,7 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
     def end(state: State) -> None:
         is_cut_short = len(state.pool) > 0
         turns.stop(state)
+        progress.stop()
         # Settling and disconnecting take places in the same pool.
         state.pool.kill()
         try:

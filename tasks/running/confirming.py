@@ -112,7 +112,7 @@ def _judge_all(found: Survey, state: State) -> None:
         _judge(found, host, is_active=host.name in active)
         judged[host.name].set()
 
-    on_each(waiting, judge, state)
+    on_each(waiting, judge, state, "confirming")
     for host in waiting:
         # Nothing else is done any more with those that failed.
         if host.name not in active and (sentence := became(found, host.name)):
@@ -151,7 +151,7 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
     try:
         _renew(host)
     except ConnectError as error:
-        _recall(found, host, f"no new SSH connection to it: {error}")
+        _recall(found, host, f"no new SSH connection to it: {error}", connects=False)
         return
     _, probes = found.probes.get(name, (_NONE, _NONE))
     worked = found.worked.get(name, ())
@@ -196,15 +196,15 @@ def _renew(host: Host) -> None:
     host.connector = fresh
 
 
-def _recall(found: Survey, host: Host, why: str) -> None:
-    """Have a host go back now, by whatever connection there is."""
+def _recall(found: Survey, host: Host, why: str, *, connects: bool = True) -> None:
+    """Have a host go back now, by the connection there is, or by a new one where it `connects`."""
     name = host.name
     script = rollback.recalling(found.waiting[name], why)
     # Whatever becomes of what follows.
     found.unconfirmed[name] = why
     found.waiting.pop(name)
     answer = _tell(host, script)
-    if not answer:
+    if not answer and connects:
         with suppress(ConnectError):
             _renew(host)
             answer = _tell(host, script)
@@ -228,7 +228,11 @@ def settle(state: State, why: str = _ENDS) -> None:
         if host.name in found.waiting and _is_over(host):
             found.waiting.pop(host.name)
     hosts = [host for host in state.inventory if host.name in found.waiting]
-    on_each(hosts, lambda host: _recall(found, host, _failure(found, host) or why), state)
+
+    def recall(host: Host) -> None:
+        _recall(found, host, _failure(found, host) or why)
+
+    on_each(hosts, recall, state, "undoing")
     for host in hosts:
         if sentence := became(found, host.name):
             say(host, sentence, "red")

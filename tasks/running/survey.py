@@ -4,7 +4,7 @@ What becomes of a client hangs on its server, so the hosts are looked at togethe
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
@@ -27,7 +27,7 @@ from tasks.planning.fitting import fit
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan
-from tasks.running import facts, terminal
+from tasks.running import facts, progress, terminal
 from tasks.running.inventory import declared
 
 
@@ -139,7 +139,7 @@ def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
                 )
                 say(host, found.unread[host.name])
 
-    on_each(state.inventory.get_active_hosts(), look, state)
+    on_each(state.inventory.get_active_hosts(), look, state, "reading")
     # In the order of the inventory, not of the answers.
     return {host.name: states[host.name] for host in state.inventory if host.name in states}
 
@@ -182,22 +182,25 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except PyinfraError as error:
             found.failures[host.name] = (str(error),)
 
-    on_each([host for host in state.inventory if host.name in found.changing], rehearse, state)
+    hosts = [host for host in state.inventory if host.name in found.changing]
+    on_each(hosts, rehearse, state, "trying what would change")
 
 
-def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
-    """At the same time on all."""
+def on_each(hosts: Collection[Host], act: Callable[[Host], None], state: State, doing: str) -> None:
+    """At the same time on all; a terminal shows how far that is."""
 
     def in_context(host: Host) -> None:
         with ctx_config.use(state.config.copy()), ctx_host.use(host):
             act(host)
+        done(host.name)
 
-    acting = [gevent.spawn(in_context, host) for host in hosts]
-    try:
-        gevent.joinall(acting, raise_error=True)
-    finally:
-        # Where the run is ended meanwhile, nobody acts on after it.
-        gevent.killall(acting)
+    with progress.of([host.name for host in hosts], doing) as done:
+        acting = [gevent.spawn(in_context, host) for host in hosts]
+        try:
+            gevent.joinall(acting, raise_error=True)
+        finally:
+            # Where the run is ended meanwhile, nobody acts on after it.
+            gevent.killall(acting)
 
 
 def _leave_orphans(found: Survey, state: State) -> None:
@@ -255,6 +258,7 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     if not found.site.node.limits.confirm:
         say(host, "nothing is undone by itself: `confirm_within` is 0", "yellow")
     if with_diff:
+        progress.clear()
         # Standard output is pyinfra's alone where it prints JSON there.
         click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)
 

@@ -22,7 +22,7 @@ Commands = Generator[PyinfraCommand, None, None]
 
 def change(name: str, after: Sequence[str]) -> None:
     """Have a host changed that isn't as planned, and `after` these hosts, and have it confirmed."""
-    if host.name in survey().changing:
+    if survey().changes(host.name):
         # All at once: of so many by turns, each turn would wait for the host in it that hangs.
         converge(after=after, name=name, _parallel=0)
         confirm(name="Confirm what was changed", _parallel=0)

@@ -66,15 +66,11 @@ class Survey:
     undone: dict[str, str] = field(default_factory=dict)
     unconfirmed: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def changing(self) -> set[str]:
-        """Those on which something is done."""
+    def changes(self, name: str) -> bool:
+        """Whether anything is done on a host."""
         # Of one that was cut off, it is seen once that is taken back whether anything changes.
-        return {
-            name
-            for name, plan in self.plans.items()
-            if plan.changes or self.states[name].is_cut_off
-        }
+        plan = self.plans.get(name)
+        return plan is not None and (bool(plan.changes) or self.states[name].is_cut_off)
 
     @property
     def left(self) -> Mapping[str, str]:
@@ -182,7 +178,7 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except PyinfraError as error:
             found.failures[host.name] = (str(error),)
 
-    hosts = [host for host in state.inventory if host.name in found.changing]
+    hosts = [host for host in state.inventory if found.changes(host.name)]
     on_each(hosts, rehearse, state, "trying what would change")
 
 
@@ -271,15 +267,23 @@ def say_absent(host: Host, node: Node) -> None:
 
 def absent(node: Node) -> dict[str, str]:
     """The hosts at the other ends of a node's tunnels that are not in this run, each with one."""
-    present = {other.name for other in ctx_state.get().active_hosts}
-    return {end.peer_host: end.interface for end in node.ends if end.peer_host not in present}
+    return {end.peer_host: end.interface for end in node.ends if not is_active(end.peer_host)}
+
+
+def is_active(name: str) -> bool:
+    """Whether a host is in this run, and hasn't failed."""
+    state: State = ctx_state.get()
+    return state.inventory.get_host(name) in state.active_hosts
 
 
 def say(host: Host, text: str, color: str | None = None) -> None:
     """One line about a host, where pyinfra's own lines go."""
-    logger.info(f"{host.print_prefix}{click.style(terminal.line(text), color)}")
+    say_all(host, [text], color)
 
 
 def say_all(host: Host, lines: Iterable[str], color: str | None = None) -> None:
-    for line in lines:
-        say(host, line, color)
+    """Lines about a host, written at once."""
+    prefix = host.print_prefix
+    if said := [f"{prefix}{click.style(terminal.line(text), color)}" for text in lines]:
+        # As pyinfra begins each of its own.
+        logger.info("\n    ".join(said))

@@ -16,7 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import ctx_state
 
-from tasks.running.survey import survey
+from tasks.running.survey import is_active, survey
 
 
 @dataclass
@@ -38,8 +38,7 @@ def take(host: Host, after: Iterable[str]) -> None:
     own, name = gevent.getcurrent(), host.name
     assert isinstance(own, Greenlet)
     own.rawlink(lambda done: _end(turns, name, done))
-    active = {other.name for other in state.active_hosts}
-    awaited = [turns.ended[each] for each in after if each in active & survey().changing]
+    awaited = [turns.ended[e] for e in after if is_active(e) and survey().changes(e)]
     if all(event.is_set() for event in awaited):
         return
     # Those it waits for may need its place among as many as are worked on at a time.

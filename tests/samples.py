@@ -99,14 +99,14 @@ def bare(manager: str, role: str) -> HostState:
     )
 
 
-def pair(number: int) -> dict[str, tuple[dict[str, Any], HostState, HostState]]:
+def pair(number: int, prefix: str = "") -> dict[str, tuple[dict[str, Any], HostState, HostState]]:
     """A server and its client that need nobody else, by name: data, and states before and after.
 
-    `number` is one from 1 to 126, each with addresses of its own.
+    Each number, from 1, has addresses of its own. All names begin with the prefix.
     """
-    server, client = f"fra{number}.example.net", f"web{number}.example.net"
-    ipv4, network = f"198.51.100.{number}", f"2001:db8:{number:x}::"
-    tunnel = {**CLIENT, "server": server, "ipv4": f"203.0.113.{number}"}
+    server, client = f"{prefix}fra{number}.example.net", f"{prefix}web{number}.example.net"
+    ipv4, network = f"10.1.{number // 250}.{number % 250}", f"2001:db8:{number:x}::"
+    tunnel = {**CLIENT, "server": server, "ipv4": f"10.2.{number // 250}.{number % 250}"}
     data: dict[str, dict[str, Any]] = {
         server: {"tunnel_server": {"ipv4": ipv4, "prefix": f"{network}/64"}},
         client: {"tunnel": tunnel},

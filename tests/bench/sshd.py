@@ -14,6 +14,7 @@ from tests.bench.hosts import CHECKS, PROVES
 
 PROGRAM = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
+# At another HOME, where no shell finds what it is to read first.
 _CONFIG = """\
 ListenAddress 0.0.0.0:{port}
 AllowUsers root@127.0.0.0/8
@@ -25,6 +26,7 @@ StrictModes no
 UsePAM no
 MaxStartups 1000
 PidFile none
+SetEnv HOME={folder}
 ForceCommand {folder}/answer
 """
 # By the address to which somebody has connected.

@@ -40,6 +40,8 @@ campaign: setup lab-packages
 # As root, in the lab and in network namespaces of its own.
 bench: setup check-packages lab-packages
 	.ci/packages iperf3=iperf3 ethtool=ethtool
+	.ci/packages sshd=openssh-server
+	$(PYTHON) -m tests.bench.wide
 	$(PYTHON) -m tests.bench.filter
 
 test-quick: check lab-packages

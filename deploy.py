@@ -1,4 +1,4 @@
-"""Deploys every tunnel of the inventory: servers first, then clients, then proof from both ends."""
+"""Deploys every tunnel of the inventory: clients after their servers, then proof from both ends."""
 
 from pathlib import Path
 
@@ -16,11 +16,5 @@ except ImportError as error:
 
 found = survey()
 
-for stage, names in enumerate(host.loop(found.broker.stages)):
-    who = "clients" if stage else "servers"
-    if host.name in names and host.name in found.plans:
-        operations.converge(name=f"Converge tunnel {who}")
-    operations.barrier(name=f"Wait for tunnel {who}")
-if host.name in found.plans:
-    operations.confirm(name="Confirm what was changed")
+operations.change("Converge tunnels", after=found.broker.nodes[host.name].server_hosts)
 verify()

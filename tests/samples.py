@@ -99,6 +99,34 @@ def bare(manager: str, role: str) -> HostState:
     )
 
 
+def pair(number: int, prefix: str = "") -> dict[str, tuple[dict[str, Any], HostState, HostState]]:
+    """A server and its client that need nobody else, by name: data, and states before and after.
+
+    Each number, from 1, has addresses of its own. All names begin with the prefix.
+    """
+    server, client = f"{prefix}fra{number}.example.net", f"{prefix}web{number}.example.net"
+    ipv4, network = f"10.1.{number // 250}.{number % 250}", f"2001:db8:{number:x}::"
+    tunnel = {**CLIENT, "server": server, "ipv4": f"10.2.{number // 250}.{number % 250}"}
+    data: dict[str, dict[str, Any]] = {
+        server: {"tunnel_server": {"ipv4": ipv4, "prefix": f"{network}/64"}},
+        client: {"tunnel": tunnel},
+    }
+    nodes = declaration.read(data, managers.NAMES).nodes
+    uplinks = {server: (f"{ipv4}/25", f"{network}1/64"), client: (f"{tunnel['ipv4']}/25",)}
+    found = {}
+    for name, role in ((server, "server"), (client, "client")):
+        state = bare("ifupdown", role)
+        eth0 = replace(state.links["eth0"], addresses=uplinks[name])
+        before = replace(
+            state,
+            links={**state.links, "eth0": eth0},
+            routes=tuple(replace(route, gateway=f"{network}ffff") for route in state.routes),
+            ipv4_devices={IPAddress(ipv4): "eth0"} if state.ipv4_devices else {},
+        )
+        found[name] = data[name], before, deployed("ifupdown", role, before, nodes[name])
+    return found
+
+
 def sysctl_files(texts: Mapping[str, str]) -> dict[str, tuple[Line, ...]]:
     """Files that set sysctls at boot, as they are read: without their comments."""
     return {
@@ -200,11 +228,16 @@ def filter_answer(running: str, of_file: str | None = None) -> dict[str, str]:
     return {question.name: f"{running}\n{filtering.OF_FILE}\n{text}"}
 
 
-def deployed(manager: str, role: str, before: HostState | None = None) -> HostState:
-    """The same host after a run: as its plan says, in files and in the kernel."""
-    state = before or bare(manager, role)
-    found = plan(node(role), state)
-    (end,) = node(role).ends
+def deployed(
+    manager: str, role: str, before: HostState | None = None, carried: Node | None = None
+) -> HostState:
+    """The same host after a run: as its plan says, in files and in the kernel.
+
+    It carries what a host of that role does, or another node with one tunnel.
+    """
+    state, own = before or bare(manager, role), carried or node(role)
+    found = plan(own, state)
+    (end,) = own.ends
     files: dict[str, File] = {c.path: c.after for c in found.changes.files if c.after is not None}
     link = Link(
         end.interface,
@@ -221,10 +254,10 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
     routes += [Route(d, str(end.peer), end.interface, "static", 1024) for d in end.destinations]
     routes += [
         Route(str(prefix), None, "lo", "boot", UNREACHABLE_METRIC, "unreachable")
-        for prefix in node(role).routed_here
+        for prefix in own.routed_here
     ]
     units = {name: replace(unit, is_active=True) for name, unit in state.units.items()}
-    for lan in node(role).lans:
+    for lan in own.lans:
         inside = links[lan.interface]
         links[lan.interface] = replace(inside, addresses=(*inside.addresses, str(lan.address)))
         units[f"60-culvert-radvd-{lan.interface}.service"] = Unit(True, True, True)
@@ -232,11 +265,11 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
     conf = f"net/ipv6/conf/{end.interface}"
     sysctls = {**state.sysctls, **sit.settings(end)}
     sysctls |= {f"{conf}/hop_limit": "64", f"{conf}/mtu": str(end.mtu)}
-    if node(role).forwards:
+    if own.forwards:
         for path in sysctls:
             if path.endswith("/forwarding"):
                 sysctls[path] = "1"
-    if node(role).proxied:
+    if own.proxied:
         sysctls["net/ipv6/conf/all/proxy_ndp"] = "1"
         sysctls["net/ipv6/neigh/eth0/proxy_delay"] = "0"
     return replace(
@@ -246,6 +279,6 @@ def deployed(manager: str, role: str, before: HostState | None = None) -> HostSt
         links=links,
         routes=tuple(routes),
         sysctls=sysctls,
-        proxies=frozenset((address, "eth0") for address in node(role).proxied),
+        proxies=frozenset((address, "eth0") for address in own.proxied),
         units=units,
     )

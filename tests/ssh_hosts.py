@@ -38,7 +38,7 @@ At = Literal[
 How = Literal["hangs", "breaks", "fails", "shuts"]
 
 # The sections of an answer, of which a state tells some.
-_EMPTY = {
+EMPTY = {
     name: "" for name in answers.sections(ANSWER) if name != "end" and not name.startswith("answer")
 }
 
@@ -73,7 +73,7 @@ class SshHost:
         if kind == "read":
             state = self.after if "change" in self.asked else self.before
             state = replace(state, stamp=self.stamp)
-            told = {**_EMPTY, **answers.of(state), "machine": f"{name}\nnet:[4026531840]"}
+            told = {**EMPTY, **answers.of(state), "machine": f"{name}\nnet:[4026531840]"}
             said = answers.text(told)
         else:
             checks = "".join(f"@@ check {index} 0 what was seen\n" for index in range(20))

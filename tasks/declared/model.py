@@ -207,6 +207,16 @@ class Node:
         return tuple(end for end in self.ends if end.is_client)
 
     @cached_property
+    def server_hosts(self) -> tuple[str, ...]:
+        """The hosts whose client this one is: it is set up after them."""
+        return tuple(dict.fromkeys(end.peer_host for end in self.upstreams))
+
+    @cached_property
+    def client_hosts(self) -> tuple[str, ...]:
+        """The hosts whose server this one is: it is taken back after them."""
+        return tuple(dict.fromkeys(end.peer_host for end in self.ends if not end.is_client))
+
+    @cached_property
     def servers(self) -> tuple[Server, ...]:
         """This host as a server, and those of which it is a client."""
         own = [self.server] if self.server is not None else []
@@ -249,26 +259,6 @@ class Broker:
 
     tunnels: tuple[Tunnel, ...]
     nodes: Mapping[str, Node]
-
-    @cached_property
-    def stages(self) -> tuple[frozenset[str], ...]:
-        """The hosts in the order in which they are set up: each comes after its tunnel servers.
-
-        Servers that are nobody's client come first; hosts for which nothing is declared, last.
-        """
-        depths: dict[str, int] = {}
-        waiting = [node for node in self.nodes.values() if node.is_declared]
-        while waiting:
-            for node in waiting:
-                above = [end.peer_host for end in node.upstreams]
-                if all(host in depths for host in above):
-                    depths[node.host] = 1 + max((depths[host] for host in above), default=-1)
-            waiting = [node for node in waiting if node.host not in depths]
-        last = max([1, *depths.values()])
-        return tuple(
-            frozenset(host for host in self.nodes if depths.get(host, last) == stage)
-            for stage in range(last + 1)
-        )
 
     def emptied(self) -> "Broker":
         """The same hosts, each of them to carry nothing."""

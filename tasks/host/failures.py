@@ -14,6 +14,7 @@ NO_SESSION = (
 # What is begun isn't undone by a connection that ends.
 _AT_WORK = "it may still be at work there: run again"
 NO_END = "no end of a command in"
+_SILENT = "its sshd, which had answered, says nothing in"
 BROKEN = f"the connection broke before the command's end, and {_AT_WORK}"
 _WRONG = "sudo doesn't take that password"
 # What is said, and the way out.
@@ -30,7 +31,7 @@ _KNOWN = {
 # Sentences of this page's own, and of a run's script, that need no heading.
 _STOPPED = "Culvert stopped at: "
 _TAKEN_BACK = "; what it made is taken back"
-_OWN = (UNANSWERED, NO_SESSION, NO_END, "the connection broke", _STOPPED)
+_OWN = (UNANSWERED, NO_SESSION, NO_END, _SILENT, "the connection broke", _STOPPED)
 
 
 class Phase(Enum):
@@ -51,6 +52,14 @@ def unconnected(phase: Phase, seconds: int) -> str:
 def no_end(seconds: int) -> str:
     """Of a command that is longer at work than its limit, or of a host that is frozen."""
     return f"{NO_END} {seconds} s, and {_AT_WORK}; `ssh_command_timeout` allows more"
+
+
+def silent(seconds: int) -> str:
+    """Of a host that is frozen or gone, and of a connection that is dead."""
+    return (
+        f"{_SILENT} {seconds} s, and {_AT_WORK}; is the host up? is it frozen? "
+        "`ssh_connect_timeout` allows more"
+    )
 
 
 def broken(error: Exception) -> str:

@@ -23,19 +23,21 @@ def obstacles(node: Node, state: HostState) -> Iterable[str]:
     A line that only speaks of a tunnel, a hook of the user's own for one, stands in nobody's way.
     """
     interfaces = [end.interface for end in node.ends]
+    lines = [line for line in state.lines if _is_read(line)]
+    if not interfaces or not lines:
+        return
     names = f"(?:{'|'.join(map(re.escape, interfaces))})"
     speaks = re.compile(rf"(?<![\w-]){names}(?![\w-])|proxy_ndp")
     patterns = dict.fromkeys((*(manager.hand_made for manager in MANAGERS), _COMMAND))
     makes = re.compile("|".join(patterns).replace("NAMES", names))
     addresses = {end.address for end in node.ends} | {*node.proxied}
-    lines = [line for line in state.lines if _is_read(line)]
     making = [
         line
         for line in lines
         if makes.search(line.text)
         or (_GIVES_ADDRESS.search(line.text) and addresses & {*_addresses(line.text)})
     ]
-    if not interfaces or not making:
+    if not making:
         return
     yield (
         "a tunnel was set up by hand here; take these lines out, and what they made "

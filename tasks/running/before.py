@@ -6,6 +6,8 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from traceback import walk_stack
 from types import FrameType
 from typing import Any
 
@@ -13,12 +15,13 @@ import click
 import gevent
 from paramiko import Transport
 from pyinfra import logger
+from pyinfra.api import arguments, connectors, inventory, util
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
 from tasks.declared import numbering
-from tasks.running import confirming, connection, deadlines, report, terminal
+from tasks.running import confirming, connection, deadlines, progress, report, terminal, turns
 from tasks.running.asked import ADDRESSES, refusals
 from tasks.running.inventory import declared
 
@@ -50,11 +53,15 @@ def connecting() -> None:
         sys.exit(sentence)
     # It prints tracebacks of its own where a host doesn't answer; pyinfra says that in a line.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    terminal.plain_where_dumb()
     terminal.guard(logger)
+    progress.show()
+    _spare_work()
     connection.check_keys_as_ssh_does()
     connection.compress()
     connection.read_any_bytes()
     connection.end_proxies_once()
+    connection.look_seldom()
     cli.input = answered(
         _confirmed,
         "nobody answers here: add `-y` to go on without a question, or `--dry` to look only",
@@ -92,6 +99,32 @@ def connecting() -> None:
             deadlines.hold(host, broker.nodes[host.name].limits)
 
     state.init = init
+
+
+def _spare_work() -> None:
+    """Have pyinfra do once what it does for each operation of each host, or not at all.
+
+    It finds the place of an operation by line numbers, and would read those lines as well; it works
+    out the types of all arguments; it looks for every connector that is installed. That were three
+    quarters of what it does for a host.
+    """
+    vars(util).update(stack=_frames, getframeinfo=_Place)
+    vars(arguments)["all_global_arguments"] = cache(arguments.all_global_arguments)
+    found = cache(connectors.get_all_connectors)
+    for module in (connectors, inventory):
+        vars(module)["get_all_connectors"] = found
+
+
+class _Place:
+    """Of a frame, what inspect.getframeinfo() tells without looking at its file."""
+
+    def __init__(self, frame: FrameType) -> None:
+        self.filename, self.lineno = frame.f_code.co_filename, frame.f_lineno
+
+
+def _frames() -> list[tuple[FrameType, int]]:
+    """The frames that inspect.stack() tells of, from the innermost."""
+    return list(walk_stack(sys._getframe(1)))
 
 
 def answered(ask: Callable[..., str], unanswered: str) -> Callable[..., str]:
@@ -135,6 +168,8 @@ def _ending(disconnect_all: Callable[[State], None]) -> Callable[[State], None]:
 
     def end(state: State) -> None:
         is_cut_short = len(state.pool) > 0
+        turns.stop(state)
+        progress.stop()
         # Settling and disconnecting take places in the same pool.
         state.pool.kill()
         try:

@@ -14,6 +14,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.event import Event
 from gevent.lock import RLock
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
@@ -102,10 +103,16 @@ def judge() -> None:
 def _judge_all(found: Survey, state: State) -> None:
     active = {host.name for host in state.active_hosts}
     waiting = [host for host in state.inventory if host.name in found.waiting]
-    # Servers first: what becomes of a client hangs on them.
-    for names in found.broker.stages:
-        stage = [host for host in waiting if host.name in names]
-        on_each(stage, lambda host: _judge(found, host, is_active=host.name in active), state)
+    judged = {host.name: Event() for host in waiting}
+
+    def judge(host: Host) -> None:
+        # What becomes of a client hangs on its servers.
+        for name in judged.keys() & {*found.broker.nodes[host.name].server_hosts}:
+            judged[name].wait()
+        _judge(found, host, is_active=host.name in active)
+        judged[host.name].set()
+
+    on_each(waiting, judge, state, "confirming")
     for host in waiting:
         # Nothing else is done any more with those that failed.
         if host.name not in active and (sentence := became(found, host.name)):
@@ -136,16 +143,15 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
     if not is_active:
         _recall(found, host, _failure(found, host) or _ENDS)
         return
-    for end in found.plans[name].site.node.upstreams:
-        if end.peer_host in {**found.undone, **found.unconfirmed}:
-            is_back = end.peer_host in found.undone
-            became = "was undone" if is_back else "goes back, too"
-            _recall(found, host, f"its tunnel server {end.peer_host} {became}")
+    for server in found.broker.nodes[name].server_hosts:
+        if server in {**found.undone, **found.unconfirmed}:
+            became = "was undone" if server in found.undone else "goes back, too"
+            _recall(found, host, f"its tunnel server {server} {became}")
             return
     try:
         _renew(host)
     except ConnectError as error:
-        _recall(found, host, f"no new SSH connection to it: {error}")
+        _recall(found, host, f"no new SSH connection to it: {error}", connects=False)
         return
     _, probes = found.probes.get(name, (_NONE, _NONE))
     worked = found.worked.get(name, ())
@@ -190,15 +196,15 @@ def _renew(host: Host) -> None:
     host.connector = fresh
 
 
-def _recall(found: Survey, host: Host, why: str) -> None:
-    """Have a host go back now, by whatever connection there is."""
+def _recall(found: Survey, host: Host, why: str, *, connects: bool = True) -> None:
+    """Have a host go back now, by the connection there is, or by a new one where it `connects`."""
     name = host.name
     script = rollback.recalling(found.waiting[name], why)
     # Whatever becomes of what follows.
     found.unconfirmed[name] = why
     found.waiting.pop(name)
     answer = _tell(host, script)
-    if not answer:
+    if not answer and connects:
         with suppress(ConnectError):
             _renew(host)
             answer = _tell(host, script)
@@ -222,7 +228,11 @@ def settle(state: State, why: str = _ENDS) -> None:
         if host.name in found.waiting and _is_over(host):
             found.waiting.pop(host.name)
     hosts = [host for host in state.inventory if host.name in found.waiting]
-    on_each(hosts, lambda host: _recall(found, host, _failure(found, host) or why), state)
+
+    def recall(host: Host) -> None:
+        _recall(found, host, _failure(found, host) or why)
+
+    on_each(hosts, recall, state, "undoing")
     for host in hosts:
         if sentence := became(found, host.name):
             say(host, sentence, "red")

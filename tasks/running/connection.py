@@ -26,6 +26,8 @@ from tasks.running import terminal
 # How often, and how long after each other, a session is asked for.
 ATTEMPTS = 10
 PAUSE = 0.1
+# Bytes that are taken of what a host says.
+_AT_A_TIME = 1 << 16
 
 
 def transport_of(connector: BaseConnector) -> Transport | None:
@@ -101,6 +103,15 @@ def compress() -> None:
     ssh.connector_data_meta["ssh_paramiko_connect_kwargs"].default = {"compress": True}
 
 
+def look_seldom() -> None:
+    """Have each connection at which nothing comes looked at once a second, not ten times.
+
+    paramiko looks whether it was closed, and with gevent that ends the waiting itself. Of 500 that
+    is half a processor.
+    """
+    setattr(Transport, "_active_check_timeout", 1.0)  # noqa: B010
+
+
 def end_proxies_once() -> None:
     """Have no traceback come of a `ProxyCommand` that has ended by itself."""
     close: Callable[[ProxyCommand], None] = ProxyCommand.close
@@ -135,8 +146,16 @@ def read_any_bytes() -> None:
 
 
 def _decoded(io: Iterable[str | bytes]) -> Iterator[str]:
-    if isinstance(io, BufferedFile):
-        # Else paramiko decodes, and by no other way than the strict one.
-        vars(io)["_flags"] |= BufferedFile.FLAG_BINARY
-    for line in io:
+    for line in _lines(io) if isinstance(io, BufferedFile) else io:
         yield line.decode(errors="replace") if isinstance(line, bytes) else line
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    # What there is at a time: paramiko would decode it, in the strict way alone, and look for the
+    # end of each line in Python, which of a host's answer takes as long as all that is made of it.
+    rest = b""
+    while part := file._read(_AT_A_TIME):
+        *lines, rest = (rest + part).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest

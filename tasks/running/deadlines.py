@@ -24,6 +24,14 @@ from tasks.running import connection
 _LATER = 10
 
 
+# Seconds between questions to who is at work, whether anybody is there.
+_ASKED_EVERY = 5
+
+
+class _SilentError(Exception):
+    """A connection by which nothing comes any more, whatever is at work there."""
+
+
 class UnansweredError(TimeoutError):
     """A connection that came to no end, with the sentence about it."""
 
@@ -43,7 +51,7 @@ def hold_connector(connector: BaseConnector, limits: Limits) -> None:
         # One attempt: pyinfra may make several (`ssh_connect_retries`).
         vars(connector)["_connect"] = _attempt(connector, connector._connect, limits.connect)
     vars(connector)["connect"] = _connect(connector.connect)
-    run = _run(connector, connector.run_shell_command, limits.command)
+    run = _run(connector, connector.run_shell_command, limits)
     vars(connector)["run_shell_command"] = run
 
 
@@ -125,14 +133,14 @@ Answer = tuple[bool, CommandOutput]
 
 
 def _run(
-    connector: BaseConnector, run: Callable[..., Answer], seconds: int
+    connector: BaseConnector, run: Callable[..., Answer], limits: Limits
 ) -> Callable[..., Answer]:
     # What ends a command before its time is what it said last, as if by ssh(1): that is shown where
     # pyinfra shows it, and anything raised here might end the run for all hosts.
     def limited(*arguments: Any, **keywords: Any) -> Answer:
         said: list[OutputLine] = []
         try:
-            with within(seconds):
+            with within(limits.command), _listening(connector, limits.connect):
                 succeeded, output = run(*arguments, **keywords)
             if succeeded or connection.is_open(connector):
                 return succeeded, output
@@ -140,9 +148,13 @@ def _run(
         except TimeoutError as error:
             # Without a number it isn't the kernel's, but this one or pyinfra's `_timeout`.
             if error.errno is None:
-                why = failures.no_end(min(seconds, keywords.get("_timeout") or seconds))
+                why = failures.no_end(
+                    min(limits.command, keywords.get("_timeout") or limits.command)
+                )
             else:
                 why = failures.broken(error)
+        except _SilentError:
+            why = failures.silent(limits.connect)
         except EOFError:
             # From pyinfra's own question, or paramiko's.
             why = failures.UNANSWERED if connection.is_open(connector) else failures.BROKEN
@@ -158,6 +170,37 @@ def _run(
         return False, CommandOutput([*said, OutputLine("stderr", why)])
 
     return limited
+
+
+@contextmanager
+def _listening(connector: BaseConnector, seconds: int) -> Iterator[None]:
+    """Raise _SilentError where a connection is dead, however long a command may take.
+
+    Whoever is at the other end answers what it doesn't know, too (RFC 4254, 4).
+    """
+    if (transport := connection.transport_of(connector)) is None:
+        yield
+        return
+
+    def ask() -> bool:
+        while transport.is_active():
+            gevent.sleep(_ASKED_EVERY)
+            try:
+                with within(seconds):
+                    transport.global_request("keepalive@openssh.com", wait=True)
+            except TimeoutError:
+                # By which whoever waits for the command ends.
+                close(connector)
+                return True
+        return False
+
+    asking = gevent.spawn(ask)
+    try:
+        yield
+    finally:
+        if asking.value:
+            raise _SilentError
+        asking.kill(block=False)
 
 
 def close(connector: BaseConnector) -> None:

@@ -1,6 +1,7 @@
 """pyinfra: the state of a host, in one command."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
@@ -31,7 +32,8 @@ def run(host: Host, script: str) -> str:
         StringCommand("sh", "-s"),
         print_output=host.state.print_fact_output,
         print_input=host.state.print_fact_input,
-        **_connector_arguments(host, script),
+        **_connector_arguments(host),
+        _stdin=script,
     )
     if not succeeded:
         raise FactError(failures.reason(output.stderr_lines))
@@ -59,6 +61,13 @@ def rehearse(host: Host, found: Plan, probes: Probes) -> frozenset[str]:
     return confirming.works(said)
 
 
-def _connector_arguments(host: Host, script: str) -> dict[str, Any]:
-    found, _ = pop_global_arguments(host.state, host, {"_stdin": script})
-    return {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
+# They take a millisecond to find.
+_arguments: WeakKeyDictionary[Host, dict[str, Any]] = WeakKeyDictionary()
+
+
+def _connector_arguments(host: Host) -> dict[str, Any]:
+    if host not in _arguments:
+        found, _ = pop_global_arguments(host.state, host, {})
+        keys = {*CONNECTOR_ARGUMENT_KEYS} - {"_stdin"}
+        _arguments[host] = {key: value for key, value in found.items() if key in keys}
+    return _arguments[host]

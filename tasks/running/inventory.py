@@ -1,5 +1,7 @@
 """pyinfra: what an inventory declares."""
 
+from weakref import WeakKeyDictionary
+
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.inventory import Inventory
 
@@ -9,12 +11,15 @@ from tasks.declared.model import Broker
 from tasks.parts import managers
 from tasks.running import terminal
 
+_read: WeakKeyDictionary[Inventory, Broker] = WeakKeyDictionary()
+
 
 def declared(inventory: Inventory) -> Broker:
     """The tunnels that an inventory declares. Raises DeployError with every mistake."""
-    try:
-        return declaration.read(
-            {host.name: host.data.dict() for host in inventory}, managers=managers.NAMES
-        )
-    except DeclarationError as error:
-        raise DeployError(terminal.lines(str(error))) from error
+    if inventory not in _read:
+        data = {host.name: host.data.dict() for host in inventory}
+        try:
+            _read[inventory] = declaration.read(data, managers=managers.NAMES)
+        except DeclarationError as error:
+            raise DeployError(terminal.lines(str(error))) from error
+    return _read[inventory]

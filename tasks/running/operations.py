@@ -1,6 +1,6 @@
 """pyinfra: the operations of a run. Each decides nothing: the survey has."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.exceptions import PyinfraError
@@ -14,15 +14,29 @@ from tasks.host.state import UnreadableStateError
 from tasks.planning import confirming as judging
 from tasks.planning import proof
 from tasks.planning.obstacles import ObstacleError
-from tasks.running import confirming, facts, proofs
+from tasks.running import confirming, facts, proofs, turns
 from tasks.running.survey import orphaned_by, say_absent, say_all, survey
 
 Commands = Generator[PyinfraCommand, None, None]
 
 
+def change(name: str, after: Sequence[str]) -> None:
+    """Have a host changed that isn't as planned, and `after` these hosts, and have it confirmed."""
+    if survey().changes(host.name):
+        # All at once: of so many by turns, each turn would wait for the host in it that hangs.
+        converge(after=after, name=name, _parallel=0)
+        confirm(name="Confirm what was changed", _parallel=0)
+
+
 @operation()
-def converge() -> Commands:
-    """Make a host what its plan says, and see that nothing is left to do."""
+def converge(after: Sequence[str]) -> Commands:
+    """Make a host what its plan says, when it is its turn, and see that nothing is left to do."""
+    if state.current_stage == StateStage.Execute:
+        turns.take(host, after)
+    yield from _converge()
+
+
+def _converge() -> Commands:
     found = survey().plans[host.name]
     node = found.site.node
     if survey().states[host.name].is_cut_off and state.current_stage == StateStage.Execute:
@@ -40,7 +54,7 @@ def converge() -> Commands:
     if not found.changes:
         host.noop("the host is as declared")
         return
-    if lost := _lost(end.peer_host for end in node.upstreams):
+    if lost := next((name for name in node.server_hosts if name in turns.failed(state)), None):
         yield FunctionCommand(_leave, (orphaned_by(lost),), {})
         return
     guard = confirming.guard(host)
@@ -70,13 +84,6 @@ def converge() -> Commands:
                     *after.changes.diff().split("\n"),
                 ]
             )
-
-
-@operation()
-def barrier() -> Commands:
-    """Hold every host until all have come this far."""
-    host.noop("here")
-    yield from ()
 
 
 @operation()
@@ -119,11 +126,6 @@ def verify() -> Commands:
         yield _failure(failures)
     else:
         found.proven.add(host.name)
-
-
-def _lost(names: Iterable[str]) -> str | None:
-    failed = {other.name for other in state.failed_hosts}
-    return next((name for name in names if name in failed), None)
 
 
 def _failure(sentences: Iterable[str]) -> FunctionCommand:

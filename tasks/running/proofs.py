@@ -69,5 +69,5 @@ def _all_proofs(state: State) -> dict[str, Proof]:
         and host.name in plans
         and plans[host.name].site.node.is_declared
     ]
-    on_each(hosts, prove, state)
+    on_each(hosts, prove, state, "proving")
     return found

@@ -4,7 +4,7 @@ What becomes of a client hangs on its server, so the hosts are looked at togethe
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
@@ -27,7 +27,7 @@ from tasks.planning.fitting import fit
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan
-from tasks.running import facts, terminal
+from tasks.running import facts, progress, terminal
 from tasks.running.inventory import declared
 
 
@@ -65,6 +65,12 @@ class Survey:
     confirmed: set[str] = field(default_factory=set)
     undone: dict[str, str] = field(default_factory=dict)
     unconfirmed: dict[str, str] = field(default_factory=dict)
+
+    def changes(self, name: str) -> bool:
+        """Whether anything is done on a host."""
+        # Of one that was cut off, it is seen once that is taken back whether anything changes.
+        plan = self.plans.get(name)
+        return plan is not None and (bool(plan.changes) or self.states[name].is_cut_off)
 
     @property
     def left(self) -> Mapping[str, str]:
@@ -129,7 +135,7 @@ def _look_at_all(found: Survey, state: State) -> dict[str, HostState]:
                 )
                 say(host, found.unread[host.name])
 
-    on_each(state.inventory.get_active_hosts(), look, state)
+    on_each(state.inventory.get_active_hosts(), look, state, "reading")
     # In the order of the inventory, not of the answers.
     return {host.name: states[host.name] for host in state.inventory if host.name in states}
 
@@ -172,26 +178,25 @@ def _rehearse_all(found: Survey, state: State) -> None:
         except PyinfraError as error:
             found.failures[host.name] = (str(error),)
 
-    # Of one that was cut off, it is seen once that is taken back whether anything changes.
-    changing = {
-        name for name, plan in found.plans.items() if plan.changes or found.states[name].is_cut_off
-    }
-    on_each([host for host in state.inventory if host.name in changing], rehearse, state)
+    hosts = [host for host in state.inventory if found.changes(host.name)]
+    on_each(hosts, rehearse, state, "trying what would change")
 
 
-def on_each(hosts: Iterable[Host], act: Callable[[Host], None], state: State) -> None:
-    """At the same time on all."""
+def on_each(hosts: Collection[Host], act: Callable[[Host], None], state: State, doing: str) -> None:
+    """At the same time on all; a terminal shows how far that is."""
 
     def in_context(host: Host) -> None:
         with ctx_config.use(state.config.copy()), ctx_host.use(host):
             act(host)
+        done(host.name)
 
-    acting = [gevent.spawn(in_context, host) for host in hosts]
-    try:
-        gevent.joinall(acting, raise_error=True)
-    finally:
-        # Where the run is ended meanwhile, nobody acts on after it.
-        gevent.killall(acting)
+    with progress.of([host.name for host in hosts], doing) as done:
+        acting = [gevent.spawn(in_context, host) for host in hosts]
+        try:
+            gevent.joinall(acting, raise_error=True)
+        finally:
+            # Where the run is ended meanwhile, nobody acts on after it.
+            gevent.killall(acting)
 
 
 def _leave_orphans(found: Survey, state: State) -> None:
@@ -249,6 +254,7 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
     if not found.site.node.limits.confirm:
         say(host, "nothing is undone by itself: `confirm_within` is 0", "yellow")
     if with_diff:
+        progress.clear()
         # Standard output is pyinfra's alone where it prints JSON there.
         click.echo(terminal.lines(found.changes.diff()), err="--json" in sys.argv)
 
@@ -261,15 +267,23 @@ def say_absent(host: Host, node: Node) -> None:
 
 def absent(node: Node) -> dict[str, str]:
     """The hosts at the other ends of a node's tunnels that are not in this run, each with one."""
-    present = {other.name for other in ctx_state.get().active_hosts}
-    return {end.peer_host: end.interface for end in node.ends if end.peer_host not in present}
+    return {end.peer_host: end.interface for end in node.ends if not is_active(end.peer_host)}
+
+
+def is_active(name: str) -> bool:
+    """Whether a host is in this run, and hasn't failed."""
+    state: State = ctx_state.get()
+    return state.inventory.get_host(name) in state.active_hosts
 
 
 def say(host: Host, text: str, color: str | None = None) -> None:
     """One line about a host, where pyinfra's own lines go."""
-    logger.info(f"{host.print_prefix}{click.style(terminal.line(text), color)}")
+    say_all(host, [text], color)
 
 
 def say_all(host: Host, lines: Iterable[str], color: str | None = None) -> None:
-    for line in lines:
-        say(host, line, color)
+    """Lines about a host, written at once."""
+    prefix = host.print_prefix
+    if said := [f"{prefix}{click.style(terminal.line(text), color)}" for text in lines]:
+        # As pyinfra begins each of its own.
+        logger.info("\n    ".join(said))

@@ -1,7 +1,9 @@
 """pyinfra: what reaches the terminal, where words of an inventory or of a host are words only."""
 
 import logging
+import os
 import re
+import sys
 
 # What pyinfra has click.style() write: colours that can be read, bold, and the end of them.
 _COLOURS = re.compile(r"(\x1b\[(?:0|1|3[1-7])m)")
@@ -29,6 +31,13 @@ def coloured(text: str) -> str:
     """The same of a text that was coloured for the terminal."""
     parts = _COLOURS.split(text)
     return "".join(each if index % 2 else lines(each) for index, each in enumerate(parts))
+
+
+def plain_where_dumb() -> None:
+    """Have a terminal that knows no codes be written to as a pipe is."""
+    if os.environ.get("TERM") == "dumb":
+        for stream in (sys.stdout, sys.stderr):
+            vars(stream)["isatty"] = lambda: False
 
 
 def guard(logger: logging.Logger) -> None:

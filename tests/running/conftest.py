@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,14 @@ def declared(
     hosts = {SERVER_HOST: of_server, CLIENT_HOST: of_client, **(others or {})}
     fast = {"fake_delay": 0, "fake_delay_jitter": 0}
     return [(name, {**fast, **data}) for name, data in hosts.items()]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that a run does."""
+    end = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -128,7 +128,10 @@ def test_paramikos_files_are_read_so_too() -> None:
         def _read(self, size: int) -> bytes:
             return self.said.read(size)
 
-    assert [*connection._decoded(Said(b"\xff\n\xc3\xb6\n"))] == ["\ufffd\n", "ö\n"]
+    assert [*connection._decoded(Said(b"\xff\n\xc3\xb6\n"))] == ["\ufffd", "ö"]
+    # However it comes.
+    long = "o" * 100_000
+    assert [*connection._decoded(Said(f"one\n\ntw{long}".encode()))] == ["one", "", f"tw{long}"]
 
 
 def test_what_is_sent_and_answered_is_compressed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.running.deadlines import within
 from tests import runs
-from tests.samples import bare, deployed
+from tests.samples import bare, deployed, pair
 from tests.ssh_hosts import At, SshHost, SshHosts
 
 # Of hosts that are declared to carry nothing any more: each needs no other.
@@ -36,6 +36,52 @@ def test_hosts_that_hang_fail_alone_with_what_was_waited_for(tmp_path: Path) -> 
     for at, _, sentence in HUNG:
         assert any(f"[{at}] " in line and sentence in line for line in done.lines), done.output
     assert well.asked == ["read", "rehearse", "change", "read", "confirm"]
+
+
+AT: list[tuple[At, str]] = [
+    ("banner", "unreachable"),
+    ("login", "unreachable"),
+    ("read", "failed"),
+    ("change", "undone"),
+    ("confirm", "undone"),
+    ("verify", "failed"),
+]
+
+
+@pytest.mark.parametrize(("at", "word"), AT)
+def test_wherever_some_hosts_hang_all_others_are_done(tmp_path: Path, at: At, word: str) -> None:
+    of = {name: told for number in range(1, 7) for name, told in pair(number).items()}
+    hosts = {name: SshHost(before, after) for name, (_, before, after) in of.items()}
+    hung = [name for name in hosts if name.startswith("web")][:5]
+    for name in hung:
+        hosts[name].unkind = {at: "hangs"}
+    with SshHosts(hosts) as listening:
+        inventory = [
+            listening.data(name, **data, **(CONNECTING | ASKING if name in hung else {}))
+            for name, (data, *_) in of.items()
+        ]
+        done = runs.run(tmp_path, inventory, "deploy.py", "-y")
+    assert done.status == 1
+    assert [row[:2] for row in done.table] == [
+        [name, word if name in hung else "done"] for name in hosts
+    ]
+
+
+def test_a_connection_that_is_dead_ends_a_command_before_its_time(tmp_path: Path) -> None:
+    hosts = {
+        "web1.example.net": SshHost(OLD, NEW, {"exec": "hangs"}),
+        # At work for longer than it takes to hear of a dead one.
+        "web2.example.net": SshHost(OLD, NEW, takes={"change": 10}),
+    }
+    with SshHosts(hosts) as listening:
+        inventory = [listening.data(name, tunnel=[], **CONNECTING) for name in hosts]
+        done = runs.run(tmp_path, inventory, "deploy.py", "-y")
+    assert done.status == 1
+    silent = "its sshd, which had answered, says nothing in 3 s"
+    assert done.table == [
+        ["web1.example.net", "failed", f"{silent}, and it may still be at work there"],
+        ["web2.example.net", "done", done.table[1][2]],
+    ]
 
 
 def test_a_connection_that_breaks_in_a_command_is_told(tmp_path: Path) -> None:

@@ -3,15 +3,14 @@
 import os
 import pty
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests import runs
-from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start
+from tests.running.conftest import CLIENT_HOST, SERVER_HOST, Start, until
 from tests.samples import CLIENT, HOSTS, SERVER, bare, deployed
 from tests.ssh_hosts import At, SshHost, SshHosts
 
@@ -20,13 +19,6 @@ OLD, NEW = deployed("ifupdown", "client"), bare("ifupdown", "client")
 REMOVED = "5 files, 2 lines of the running system"
 AS_DECLARED = {"is_deployed": True}
 HANGS, WAITS = {"change": "hangs"}, {"ssh_command_timeout": 4}
-
-
-def until(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_of_many_hosts_those_that_fail_neither_stop_nor_hide_the_others(tmp_path: Path) -> None:

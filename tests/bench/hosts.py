@@ -1,0 +1,48 @@
+"""Hosts that are as declared: what each answers, and pyinfra on as many fake ones.
+
+`python -m tests.bench.hosts ANSWERS …` is pyinfra, whose hosts answer as that file has it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra_cli.main import main  # type: ignore[import-untyped]
+
+from tests import answers, runs
+from tests.samples import pair
+from tests.ssh_hosts import EMPTY
+
+# What tells a proof from what reads a host, and what is said of more checks than any has.
+PROVES = "\nprove();\n"
+CHECKS = "".join(f"@@ check {index} 0 what was seen\n" for index in range(20))
+
+
+def inventory(hosts: int, prefix: str = "") -> tuple[runs.Hosts, dict[str, str]]:
+    """So many hosts, in pairs of a server and its client, and what each answers."""
+    data: runs.Hosts = []
+    said = {}
+    for number in range(1, hosts // 2 + 1):
+        for name, (own, _, after) in pair(number, prefix).items():
+            data.append((name, own))
+            machine = f"{name}\nnet:[4026531840]"
+            said[name] = answers.text({**EMPTY, **answers.of(after), "machine": machine})
+    return data, said
+
+
+def _run(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, CommandOutput]:
+    del command
+    script = str(arguments.get("_stdin") or "")
+    said = script and (CHECKS if PROVES in script else _said[self.host.name])
+    return True, CommandOutput([OutputLine("stdout", line) for line in said.splitlines()])
+
+
+_said: dict[str, str] = {}
+
+if __name__ == "__main__":
+    _said.update(json.loads(Path(sys.argv.pop(1)).read_text()))
+    FakeConnector.run_shell_command = _run  # type: ignore[method-assign,assignment]
+    main()

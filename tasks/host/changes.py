@@ -1,6 +1,5 @@
 """Pure: what a run does to one host: the diff that a person reads, the script that does it."""
 
-import base64
 import difflib
 import json
 import re
@@ -184,7 +183,7 @@ class Changes:
                 *rollback.taking(guard),
                 _sweep(self.folders),
                 f"lack {' '.join(_folders(written))}",
-                *rollback.arming(guard, self.way_back(), self.record()),
+                *rollback.arming(guard, self.way_back(), self.record(), self._replaced),
                 f'staged="{" ".join(change.staged for change in written)}" made=$missing',
                 *_stage(written),
                 # Also finds a disk that is full only when the data gets there.
@@ -197,6 +196,11 @@ class Changes:
                 _EPILOGUE,
             ]
         )
+
+    @property
+    def _replaced(self) -> list[str]:
+        """Paths of the files that are there before, and then are others or gone."""
+        return [change.path for change in self.files if change.before]
 
     @property
     def actions(self) -> list[Step]:
@@ -452,37 +456,16 @@ def _put(changes: Collection[FileChange]) -> Iterable[Step]:
         yield _Put(paths, (f"rename <<END\n{lines}\nEND",), (undo,), outlasts=True)
     for change in changes:
         if change.before:
-            yield _replaced(change, change.before)
+            yield _replaced(change)
 
 
-def _replaced(change: FileChange, before: File) -> Step:
+def _replaced(change: FileChange) -> Step:
     commands = [f"ln -f {change.path} {change.kept}"]
     if change.after:
         commands.append(f"mv -f {change.staged} {change.path}")
     else:
         commands.append(f"rm -f {change.path}")
-    # Without room on the disk, too; else from what was kept beside it.
-    undo = (
-        f"mv -f {change.kept} {change.path} 2>/dev/null || {{\n{_written(before, change.path)}\n}}"
-    )
-    return _Put((change.path,), tuple(commands), (undo,), outlasts=True)
-
-
-def _written(file: File, path: str) -> str:
-    """Writes a file as a whole, unless it is there as it should be."""
-    name = PurePosixPath(path)
-    waiting = name.with_name(f".{name.name}.new")
-    content = base64.b64encode(file.text.encode()).decode()
-    return "\n".join(
-        [
-            f"content={content}",
-            f'[ "$(base64 <{path} 2>/dev/null | tr -d \'\\n\')" = "$content" ] || {{',
-            f"mkdir -p {name.parent} &&",
-            f"(umask 077; echo $content | base64 -d >{waiting}) &&",
-            f"chmod {file.mode:04o} {waiting} && sync {waiting} && mv -f {waiting} {path}",
-            "}",
-        ]
-    )
+    return _Put((change.path,), tuple(commands), (f"bring_back {change.path}",), outlasts=True)
 
 
 def _tidy(changes: Iterable[FileChange], own_folders: Iterable[str]) -> Iterable[str]:

@@ -10,10 +10,10 @@ import base64
 import gzip
 import shlex
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tasks.host import perl
 from tasks.host.state import FOLDER, OWNED
@@ -131,6 +131,13 @@ trouble() {{
         troubles="$troubles $1;"
     fi
 }}
+# A file is what it was by its second name, without room on the disk, too; else by its copy.
+bring_back() {{
+    old=${{1%/*}}/.${{1##*/}}.old new=${{1%/*}}/.${{1##*/}}.new
+    mv -f "$old" "$1" 2>/dev/null || cmp -s "$undoing/files$1" "$1" || {{
+        mkdir -p "${{1%/*}}" && cp -p "$undoing/files$1" "$new" && sync "$new" && mv -f "$new" "$1"
+    }}
+}}
 # What hangs, like somebody's hook, doesn't keep the rest from being taken back.
 patience=@PATIENCE@
 watch() {{
@@ -212,14 +219,20 @@ def _holding(guard: Guard) -> str:
     return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{FUNCTIONS}"
 
 
-def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
+def arming(guard: Guard, undo: str, record: str, replaced: Collection[str]) -> Iterable[str]:
     """Lines that leave on the host what puts it back, and have it wait there.
 
-    It remembers the folders that are $missing, to be taken away again.
+    It remembers the folders that are $missing, to be taken away again, and keeps a copy of each
+    file that is `replaced`, or removed.
     """
     yield "step='keeping what puts the host back'"
     yield '[ ! -e "$pending.new" ] || rm -rf "$pending.new"'
-    yield 'mkdir -p -m 0700 "$pending.new"'
+    yield 'mkdir -p -m 0700 "$pending.new" "$pending.new/files"'
+    if replaced:
+        # Of absolute names coreutils 9.1 can't keep the modes of folders.
+        yield f'(cd /; for each in {" ".join(replaced)}; do set -- "$@" ".$each"; done'
+        yield 'exec cp -p --parents "$@" "$pending.new/files")'
+    copies = [f'"$pending.new/files{path}"' for path in _with_folders(replaced)]
     kept = {"undo": (undo, 0o600), "record": (record, 0o600)}
     yield from unpacking(kept, '"$pending.new"')
     yield 'read -r line <"$hold/holder"; printf \'%s\\n\' "$line" >"$pending.new/holder"'
@@ -228,7 +241,7 @@ def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
     yield "installed="
     if guard.within:
         yield _INSTALLING
-    yield 'sync "$pending.new"/* "$pending.new" $installed'
+    yield f'sync "$pending.new"/* "$pending.new" {" ".join(copies)} $installed'
     # From here on, what waits may go back: by what has begun, which is nothing.
     yield 'echo 0 >"$hold/begun"'
     yield 'mv -T "$pending.new" "$pending"; armed=1; sync "$store"'
@@ -237,6 +250,12 @@ def arming(guard: Guard, undo: str, record: str) -> Iterable[str]:
         waiting = shlex.quote(f"{FUNCTIONS}\n{_WAITING}")
         yield f'printf %s {waiting} >"$hold/wait"'
         yield f"await_word {WAITING_UNIT}"
+
+
+def _with_folders(paths: Iterable[str]) -> list[str]:
+    """All of them, after the folders that lead there, from / on."""
+    above = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    return sorted({*above, *paths})
 
 
 def unpacking(files: Mapping[str, tuple[str, int]], folder: str) -> Iterable[str]:

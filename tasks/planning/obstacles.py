@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from netaddr import IPNetwork
 
 from tasks.declared.model import End, Node
-from tasks.host import rules
+from tasks.host import rollback, rules
 from tasks.host.changes import Changes
 from tasks.host.rules import Packet
-from tasks.host.state import MAIN, PLAIN, HostState, Link
+from tasks.host.state import MAIN, PLAIN, File, HostState, Link
 from tasks.parts import additions
 from tasks.parts.managers import owned_interfaces
 
@@ -91,15 +91,27 @@ def of_room(changes: Changes, state: HostState) -> Iterable[str]:
     """Whether what is to be written can be."""
     needed: dict[str, int] = defaultdict(int)
     for change in changes.files:
-        place = max((f for f in state.room if _is_below(change.path, f)), key=len, default="")
-        size = len(change.after.text) // 1024 if change.after else 0
-        needed[place] += (1 + size // _BLOCK) * _BLOCK
+        needed[_place(change.path, state)] += _size(change.after)
+        if change.before:
+            # Of which a copy is kept.
+            needed[_place(rollback.PENDING, state)] += _size(change.before)
     for folder, size in needed.items():
         room = state.room.get(folder)
         if room and not room.is_writable:
             yield f"{folder} is read-only: mount it read-write, or keep the host out of the run"
         elif room and room.free < size:
             yield f"{folder} has {room.free} KiB free, and {size} KiB are needed: make room there"
+
+
+def _place(path: str, state: HostState) -> str:
+    """The folder, of those whose room is known, that the path is in."""
+    return max((f for f in state.room if _is_below(path, f)), key=len, default="")
+
+
+def _size(file: File | None) -> int:
+    """In KiB."""
+    size = len(file.text) // 1024 if file else 0
+    return (1 + size // _BLOCK) * _BLOCK
 
 
 _BLOCK = 4

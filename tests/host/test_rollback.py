@@ -470,3 +470,26 @@ def test_whoever_is_at_work_is_told_with_where_from(box: Box, shell: str, told_t
     )
     holder = (box.store / "pending/holder").read_text()
     assert re.fullmatch(r"alice@laptop from 192\.0\.2\.9, since [\d: -]+ UTC\n", holder)
+
+
+def test_an_old_file_comes_back_from_its_copy_byte_by_byte_and_with_its_mode(box: Box) -> None:
+    edited = box.root / "etc/network/60-culvert-edited"
+    old = b"old\xff\0\n"
+    edited.write_bytes(old)
+    edited.chmod(0o640)
+    found = changes(box)
+    assert box.run(found.script(GUARD)).returncode == 0
+    # As on a disk that lost it.
+    edited.with_name(".60-culvert-edited.old").unlink()
+    assert box.run(rollback.recalling(GUARD, "it is tried")).stdout == "undone\n"
+    assert edited.read_bytes() == old
+    assert edited.stat().st_mode & 0o7777 == 0o640
+    assert report(box).endswith(" UTC\n")
+
+
+def test_a_run_that_cannot_keep_old_files_changes_nothing(box: Box) -> None:
+    script = changes(box).script(GUARD).replace("exec cp -p --parents", "exec false")
+    done = box.run(script)
+    assert done.stderr == "Culvert stopped at: keeping what puts the host back\n"
+    assert files(box) == OLD
+    assert not box.hold.exists() and not (box.store / "pending").exists()

@@ -62,6 +62,8 @@ class Host:
     generated: dict[str, str] = field(default_factory=dict)
     # Beside its files: new ones that wait, old ones that are kept. A run takes away what is left.
     beside: dict[str, File] = field(default_factory=dict)
+    # Of old ones, with what puts the host back.
+    copies: dict[str, File] = field(default_factory=dict)
 
     def copied(self) -> "Host":
         return Host(
@@ -75,6 +77,7 @@ class Host:
             connections=dict(self.connections),
             generated=dict(self.generated),
             beside=dict(self.beside),
+            copies=dict(self.copies),
         )
 
     def told(self) -> dict[str, object]:
@@ -155,6 +158,7 @@ def begin(changes: Changes, host: Host, number: int, parts: int | None = None) -
     host.beside = {
         each.staged.removeprefix("$root"): each.after for each in changes.files if each.after
     }
+    host.copies = {each.path: host.files[each.path] for each in changes.files if each.before}
     shell = Shell(host)
     for check in changes.checks:
         shell.run(check)
@@ -288,9 +292,10 @@ class Shell:
         _must(path in self._host.files)
         self._host.beside[kept] = self._host.files[path]
 
-    def _bring_back(self, kept: str, path: str, content: str, mode: str) -> None:
-        file = File(base64.b64decode(content).decode(), int(mode, 8))
-        self._host.files[path] = self._host.beside.pop(kept, file)
+    def _bring_back(self, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        kept = self._host.beside.pop(f"{folder}/.{name}.old", None)
+        self._host.files[path] = kept or self._host.copies[path]
 
     def _remove(self, paths: str) -> None:
         for path in paths.split():
@@ -711,11 +716,7 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
     (r"ln -f (?P<path>\S+) (?P<kept>\S+)", Shell._keep),
     (r"mv -f (?P<source>\$root\S+) (?P<target>\S+)", Shell._put),
     (r"rm -f (?P<paths>[\w./ @-]+)( \|\| \{ step=.*)?", Shell._remove),
-    (
-        r"mv -f (?P<kept>\S+) (?P<path>\S+) 2>/dev/null \|\| \{\n"
-        r"content=(?P<content>\S*)\n.*\nchmod (?P<mode>\d+) .*\n\}\n\}",
-        Shell._bring_back,
-    ),
+    (r"bring_back (?P<path>\S+)", Shell._bring_back),
     (r'\[ -e "(?P<folder>\S+)" \] \|\| \{ (?P<otherwise>.*); \}', Shell._is_no_scratch),
     (r"(?P<command>.*) \|\| true", Shell._passed_over),
     (rf"ip link add {_NAME} mtu (?P<mtu>\d+) type sit {_ENDS}", Shell._add_link),

@@ -92,3 +92,13 @@ def test_a_hook_that_fails_is_asked_for_nothing_and_the_kernel_is() -> None:
     tried, asked = made.commands
     assert tried == "lenient ifup --force sit-ipv6"
     assert asked == "are_up sit-ipv6 2001:db8:1::3/127"
+
+
+def test_old_files_need_room_for_their_copies() -> None:
+    state = deployed("ifupdown", "client")
+    edited = {p: replace(f, text=f"{f.text}#{5000 * '-'}\n") for p, f in state.files.items()}
+    full = {"/var/lib/culvert": Room(is_writable=True, free=7)}
+    with pytest.raises(ObstacleError) as caught:
+        plan(node("client"), replace(state, files=edited, room=full))
+    (said,) = caught.value.sentences
+    assert said.startswith("/var/lib/culvert has 7 KiB free, and ")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from tasks.host import asking
+from tasks.host import asking, rollback
 from tasks.host.state import OWNED, File, HostState, Line, Link, Route
 
 Kind = Literal["read", "rehearse", "clear", "change", "extend", "recall", "confirm", "verify"]
@@ -92,6 +92,9 @@ def of(state: HostState) -> dict[str, str]:
         "stamp": state.stamp,
         "holder": "cut off" if state.is_cut_off else state.holder,
         "report": state.report,
+        "copies": "\n".join(
+            file(f"{rollback.COPIES}{path}", found) for path, found in state.copies.items()
+        ),
         "record": f"by {state.recorded_by}\n{state.record}" if state.record else "",
         "warnings": "",
         "lines": "\n".join(map(_line, state.lines)),

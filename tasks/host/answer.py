@@ -95,6 +95,7 @@ def parse(output: str) -> HostState:
             report=sections["report"],
             record=record,
             recorded_by=by.removeprefix("by").strip(),
+            copies=_copies(sections.get("copies", "")),
             warnings=tuple(sections["warnings"].splitlines()),
             paths=_paths(sections["paths"]),
             lines=tuple(_lines(sections["lines"])),
@@ -146,6 +147,10 @@ def _files(text: str) -> dict[str, File]:
         path, content = (base64.b64decode(e, validate=True) for e in rest.partition(" ")[::2])
         found[path.decode(errors="replace")] = File(content.decode(errors="replace"), int(mode, 8))
     return found
+
+
+def _copies(text: str) -> dict[str, File]:
+    return {path.removeprefix(rollback.COPIES): file for path, file in _files(text).items()}
 
 
 def _link(entry: Mapping[str, Any]) -> Link:

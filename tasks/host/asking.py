@@ -193,6 +193,8 @@ section end
 _REMEMBERING = f"""echo "by $(cat {rollback.RECORDED_BY} 2>/dev/null)"
 cat {rollback.RECORD} 2>/dev/null"""
 
+_COPIES = Search("copies", ".", (rollback.COPIES,), "file")
+
 
 def script(
     node: Node,
@@ -211,10 +213,11 @@ def script(
     """
     asked = [each for each in questions if isinstance(each, Question)]
     searches = [each for each in questions if isinstance(each, Search)]
+    looked_for = [*_searches(node, searches, folders, places), *([_COPIES] if remembers else [])]
     return (
         _SCRIPT.replace("@FOLDERS@", " ".join(folders))
         .replace("@QUESTIONS@", "\n".join(f"section '{ANSWER}{e.name}'\n{e.script}" for e in asked))
-        .replace("@SEARCHING@", searching(_searches(node, searches, folders, places)))
+        .replace("@SEARCHING@", searching(looked_for))
         .replace("@AROUND@", "\n".join(_around(node)))
         .replace("@PROPERTIES@", ",".join((*PROPERTIES, *ASKING)))
         .replace("@OWNED@", OWNED)

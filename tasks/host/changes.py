@@ -1,10 +1,11 @@
 """Pure: what a run does to one host: the diff that a person reads, the script that does it."""
 
 import difflib
+import hashlib
 import json
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from itertools import groupby
@@ -249,8 +250,16 @@ class Changes:
         )
 
     def record(self) -> str:
-        """As JSON, which `recorded` reads."""
-        return json.dumps(asdict(self))
+        """As JSON, which `recorded` reads: of files it has no text."""
+        files = tuple(
+            FileRecord(
+                each.path,
+                each.before.mode if each.before else None,
+                Left.of(each.after) if each.after else None,
+            )
+            for each in self.files
+        )
+        return json.dumps(asdict(Record(replace(self, files=()), files)))
 
     def rehearsal(self) -> str:
         """A script that has the checks look at the new files in a folder of its own in /run.
@@ -566,9 +575,63 @@ _TOLD = 1000
 """Characters."""
 
 
-_CHANGES = TypeAdapter(Changes)
+@dataclass(frozen=True)
+class Left:
+    """What a file that a run has written is known by."""
+
+    mode: int
+    digest: str
+
+    @staticmethod
+    def of(file: File) -> "Left":
+        return Left(file.mode, digest(file.text))
 
 
-def recorded(record: str) -> Changes:
-    """What `Changes.record` wrote. Raises ValueError."""
-    return _CHANGES.validate_json(record)
+def digest(text: str) -> str:
+    """As sha256sum(1) has it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of a run: the mode that it had, and what was left of it; None where there was none.
+
+    A copy of what it was stays on the host.
+    """
+
+    path: str
+    before: int | None
+    after: Left | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a host remembers of a run: its changes, without their files, and these."""
+
+    rest: Changes
+    files: tuple[FileRecord, ...]
+
+    def changes(self, copies: Mapping[str, File], there: Mapping[str, File]) -> Changes:
+        """All of them, with the texts of files out of their copies, and of those that were left.
+
+        Raises ValueError where one of the copies is missing.
+        """
+        if lost := [e.path for e in self.files if e.before is not None and e.path not in copies]:
+            raise ValueError(f"there are no copies of {', '.join(lost)}")
+        files = (
+            FileChange(
+                each.path,
+                None if each.before is None else File(copies[each.path].text, each.before),
+                there[each.path] if each.after else None,
+            )
+            for each in self.files
+        )
+        return replace(self.rest, files=tuple(files))
+
+
+_RECORD = TypeAdapter(Record)
+
+
+def recorded(record: str) -> Record:
+    """What `Changes.record` wrote. Raises ValueError, as where another version wrote it."""
+    return _RECORD.validate_json(record)

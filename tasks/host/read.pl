@@ -6,8 +6,8 @@
 # PLACES are files, folders with all that is below them, and patterns of either, with spaces between.
 # Of their lines it prints those that fit the PATTERN: in the FORM `line`, `path:line` or
 # `path:number:line`; in that of `path` only where there is one. In the form `file` it prints
-# files as a whole whose paths fit: the mode, and as base64 the path and the text; and those that
-# can't be read in a section of their own.
+# files as a whole whose paths fit: the mode, and as base64 the path and the text; and at last those
+# that can't be read in a section of their own.
 #
 # Files whose names fit LEFT-OUT are not looked at in folders, nor any where there is no PROGRAM. The
 # lines that fit INCLUDES name more files, relative ones below /etc.
@@ -93,18 +93,16 @@ sub search {
     }
 }
 
+my @unreadable;
+
 sub whole_files {
     my ($pattern, $places) = @_;
-    my (@lines, @unreadable);
     for my $path (grep { /$pattern/ } map { -l $_ ? () : below($_, '') } split ' ', $places) {
         my $text = text_of($path);
         my $mode = sprintf '%04o', (stat $path)[2] & 07777;
-        push @lines, join(' ', $mode, base64($path), base64($text)) . "\n" if defined $text;
+        print join(' ', $mode, base64($path), base64($text)), "\n" if defined $text;
         push @unreadable, "$path\n" if !defined $text;
     }
-    print @lines;
-    section('unreadable');
-    print @unreadable;
 }
 
 # --- The ruleset ---
@@ -151,3 +149,5 @@ while (<STDIN>) {
     section($name);
     $form eq 'file' ? whole_files(@rest) : search($form, @rest);
 }
+section('unreadable');
+print @unreadable;

@@ -38,6 +38,7 @@ _UNIT_FILE = f"{_UNITS}/{BOOT_UNIT}"
 _WANTED_BY = f"{_UNITS}/sysinit.target.wants/{BOOT_UNIT}"
 
 RECORD = f"{CONFIRMED}/record"
+COPIES = f"{CONFIRMED}/files"
 RECORDED_BY = f"{CONFIRMED}/holder"
 JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", _UNIT_FILE)
 """Patterns, as of find(1)'s -path, of what is no part of what a host carries."""
@@ -289,7 +290,7 @@ def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
         yield 'rmdir "$store" 2>/dev/null || true'
     else:
         yield 'set --; for each in "$store/confirmed.new"/*; do'
-        yield 'case $each in */record | */holder) ;; *) set -- "$@" "$each" ;; esac; done'
+        yield 'case $each in */record | */files | */holder) ;; *) set -- "$@" "$each" ;; esac; done'
         yield f'rm -rf {CONFIRMED} {REPORT} "$@"'
         yield f'mv -T "$store/confirmed.new" {CONFIRMED}; sync "$store"'
     yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"

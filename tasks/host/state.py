@@ -217,6 +217,8 @@ class HostState:
     # What the last confirmed run changed, and whose that was since when, where that was asked.
     record: str = ""
     recorded_by: str = ""
+    # By their paths, the files that it replaced or removed, as they were.
+    copies: Mapping[str, File] = field(default_factory=dict)
     # What others' hooks had to say of the last run.
     warnings: tuple[str, ...] = ()
     # Lines of other people's files that may speak of one of the host's tunnels.

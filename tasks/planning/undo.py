@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from io import StringIO
-from itertools import zip_longest
 
 from tasks.declared.model import Node
-from tasks.host.changes import Changes, FileChange, Step, recorded
+from tasks.host.changes import Changes, FileChange, Left, Record, Step, recorded
 from tasks.host.state import FALLBACK, File, HostState, Link, sysctl_key
 from tasks.parts import FOLDERS, OWN_FOLDERS, additions, sit
 from tasks.parts.part import Site
@@ -28,11 +26,12 @@ def plan(node: Node, state: HostState) -> Plan:
     if not state.record:
         raise ObstacleError([_NOTHING])
     try:
-        done = recorded(state.record)
+        found = recorded(state.record)
+        if differing := [*_sentences(found, state)]:
+            raise ObstacleError([*differing, _WAY_OUT])
+        done = found.changes(state.copies, state.files)
     except ValueError:
         raise ObstacleError([_UNREADABLE]) from None
-    if found := [*_differing(done, state).sentences]:
-        raise ObstacleError([*found, _WAY_OUT])
     changes = replace(done.reversed(), host=node.host, folders=FOLDERS, own_folders=OWN_FOLDERS)
     obstacles.stop(obstacles.of_room(changes, state))
     return Plan(Site(node), _grounds(state.recorded_by), changes, _tunnels(changes, state))
@@ -40,11 +39,15 @@ def plan(node: Node, state: HostState) -> Plan:
 
 def rest(applied: Plan, state: HostState) -> Plan:
     """What isn't as it should be once the plan has been applied."""
-    differing = _differing(applied.changes, state)
-    shown = tuple(line for difference in differing.lines for line in difference.shown)
+    files = tuple(
+        FileChange(change.path, now, change.after)
+        for change in applied.changes.files
+        if (now := state.files.get(change.path)) != change.after
+    )
+    shown = tuple(line for differing in _lines(applied.changes, state) for line in differing.shown)
     changes = replace(
         applied.changes,
-        files=differing.files,
+        files=files,
         removals=(),
         steps=(Step(shown, ()),) if shown else (),
     )
@@ -100,49 +103,34 @@ class _Line:
         return f"`{self.now}` was changed since: that run left `{self.left}`"
 
 
-@dataclass(frozen=True)
-class _Differing:
-    """What isn't as changes left it: files with how they are and how they were left, and lines."""
-
-    files: tuple[FileChange, ...]
-    lines: tuple[_Line, ...]
-
-    @property
-    def sentences(self) -> Iterable[str]:
-        for change in self.files:
-            yield f"{change.path} {_of_file(change.before, change.after)}"
-        for line in self.lines:
-            yield line.sentence
+def _sentences(record: Record, state: HostState) -> Iterable[str]:
+    """What isn't as the run left it."""
+    for file in record.files:
+        now = state.files.get(file.path)
+        if (now and Left.of(now)) != file.after:
+            yield f"{file.path} {_of_file(now, file.after)}"
+    for line in _lines(record.rest, state):
+        yield line.sentence
 
 
-def _of_file(now: File | None, left: File | None) -> str:
+def _of_file(now: File | None, left: Left | None) -> str:
     if now is None:
         return "was written by that run, and isn't there any more"
     if left is None:
         return "was taken away by that run, and is there again"
-    if now.text == left.text:
+    if Left.of(now).digest == left.digest:
         return f"has mode {now.mode:04o}, and that run left {left.mode:04o}"
-    pairs = zip_longest(StringIO(now.text), StringIO(left.text))
-    number, (line, was) = next((n, pair) for n, pair in enumerate(pairs, 1) if len({*pair}) > 1)
-    said = f"is `{line.rstrip()}`" if line is not None else "is gone"
-    wrote = f"left `{was.rstrip()}`" if was is not None else "left no such line"
-    return f"was edited since: line {number} {said}, and that run {wrote}"
+    return "was edited since that run wrote it"
 
 
-def _differing(changes: Changes, state: HostState) -> _Differing:
-    there, left = _there(state), _left(changes)
-    return _Differing(
-        tuple(
-            FileChange(change.path, now, change.after)
-            for change in changes.files
-            if (now := state.files.get(change.path)) != change.after
-        ),
-        tuple(
-            _Line(there.get(thing), line)
-            for thing, line in left.items()
-            if there.get(thing) != line
-        ),
-    )
+def _lines(changes: Changes, state: HostState) -> list[_Line]:
+    """Those of the running system that aren't as the changes leave it."""
+    there = _there(state)
+    return [
+        _Line(there.get(thing), line)
+        for thing, line in _left(changes).items()
+        if there.get(thing) != line
+    ]
 
 
 def _left(changes: Changes) -> dict[str, str | None]:

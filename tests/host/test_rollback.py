@@ -5,16 +5,17 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.host import rollback
+from tasks.host import answer, asking, rollback
 from tasks.host.changes import Changes, FileChange, Step, recorded
 from tasks.host.rollback import Guard
 from tasks.host.state import File
+from tests import answers
 from tests.host.boxed import Box
 
 GUARD = Guard(by="alice@laptop", within=60, limit=60, run="run-1")
@@ -83,11 +84,19 @@ def test_a_change_that_is_confirmed_stays_and_leaves_its_record(box: Box) -> Non
     done = box.run(confirmation(found))
     assert done.returncode == 0, done.stderr
     assert files(box) == NEW
-    assert recorded((box.store / "confirmed/record").read_text()) == found
+    record = recorded((box.store / "confirmed/record").read_text())
+    assert record.changes(copies(box), {c.path: c.after for c in found.files if c.after}) == found
     # The process that waited goes by itself.
     until(lambda: not box.hold.exists())
     assert sorted(path.name for path in box.store.iterdir()) == ["confirmed"]
     assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+
+
+def copies(box: Box) -> Mapping[str, File]:
+    """As a run reads them that asks for what the host remembers."""
+    told = box.run(f"nf_tables= sysctls=\n{asking.searching([asking._COPIES])}\n").stdout
+    found = answer._files(answers.sections(told)["copies"])
+    return {path.removeprefix(f"{box.root}{rollback.COPIES}"): f for path, f in found.items()}
 
 
 def test_nothing_is_left_where_nothing_of_culvert_stays(box: Box) -> None:

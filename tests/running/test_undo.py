@@ -51,7 +51,7 @@ def test_what_was_edited_since_and_what_remembers_nothing_is_refused(run: Start)
     assert done.status == 1
     for host in (SERVER_HOST, CLIENT_HOST):
         assert done.on(host) == ["read"]
-    assert f"[{CLIENT_HOST}] {FILE} was edited since: line " in done.output
+    assert f"[{CLIENT_HOST}] {FILE} was edited since that run wrote it" in done.output
     assert [row[:2] for row in done.table] == [
         [SERVER_HOST, "refused"],
         [CLIENT_HOST, "refused"],

@@ -234,8 +234,10 @@ def arming(guard: Guard, undo: str, record: str, replaced: Collection[str]) -> I
         yield f'(cd /; for each in {" ".join(replaced)}; do set -- "$@" ".$each"; done'
         yield 'exec cp -p --parents "$@" "$pending.new/files")'
     copies = [f'"$pending.new/files{path}"' for path in _with_folders(replaced)]
-    kept = {"undo": (undo, 0o600), "record": (record, 0o600)}
-    yield from unpacking(kept, '"$pending.new"')
+    yield "umask 077"
+    yield f'printf %s {shlex.quote(undo)} >"$pending.new/undo"'
+    yield f'printf %s {shlex.quote(record)} >"$pending.new/record"'
+    yield "umask 022"
     yield 'read -r line <"$hold/holder"; printf \'%s\\n\' "$line" >"$pending.new/holder"'
     yield 'echo "$run" >"$pending.new/run"; echo "$missing" >"$pending.new/made"'
     yield f"{_REMEMBER} 2>/dev/null || true"

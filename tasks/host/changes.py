@@ -5,15 +5,15 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from itertools import groupby
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter
 
-from tasks.host import rollback
+from tasks.host import edits, perl, rollback
 from tasks.host.rollback import UNGUARDED, Guard
 from tasks.host.state import FOLDER, OWNED, WARNINGS, File, HostState, sysctl_key
 
@@ -183,10 +183,10 @@ class Changes:
                 _FINISH,
                 *rollback.taking(guard),
                 _sweep(self.folders),
-                f"lack {' '.join(_folders(written))}",
+                _lacking(written),
                 *rollback.arming(guard, self.way_back(), self.record(), self._replaced),
                 f'staged="{" ".join(change.staged for change in written)}" made=$missing',
-                *_stage(written),
+                *_stage(written, copies="$pending/files"),
                 # Also finds a disk that is full only when the data gets there.
                 '[ -z "$staged" ] || sync $staged',
                 *_run(self.checks),
@@ -272,7 +272,8 @@ class Changes:
                 _HEAD,
                 _TOOLS,
                 _FINISH,
-                'root="$scratch/root" missing=$scratch/root',
+                'root="$scratch/root"',
+                _lacking(written),
                 *_stage(written),
                 *_run(self.checks),
                 _REHEARSED,
@@ -439,23 +440,58 @@ def _sweep(folders: Iterable[str]) -> str:
     return f"[ ! -e {WARNINGS} ] || rm -f {WARNINGS}; {swept}"
 
 
-def _stage(changes: Collection[FileChange]) -> Iterable[str]:
-    """Writes new files where they wait: all of them by one program each step of the way."""
-    if not changes:
+def _lacking(changes: Iterable[FileChange]) -> str:
+    """Notes the folders that are missing where these files are written."""
+    return " ".join(["lack", *(f"$root{folder}" for folder in _folders(changes))])
+
+
+def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
+    """Writes new files where they wait: all of them by one program.
+
+    It finds the old ones of those that are edited below the folder of their `copies`.
+    """
+    lines: list[str] = []
+    sums: list[str] = []
+    for change in changes:
+        if change.after:
+            name = change.staged.removeprefix("$root/")
+            lines.append(f"> {change.after.mode:04o} {name}")
+            new = edits.whole(change.after.text)
+            # What was no UTF-8 isn't what was read.
+            if change.before and _UNKNOWN not in change.before.text:
+                edited = [f"< {change.path}", *edits.of(change.before.text, change.after.text)]
+                if sum(map(len, edited)) < sum(map(len, new)):
+                    new = edited
+                    sums.append(f"{digest(change.before.text)}  {copies}{change.path}")
+            lines += new
+    if not lines:
         return
+    if sums:
+        yield "\n".join(["changed=$(sha256sum --check --quiet 2>/dev/null <<END", *sums, "END"])
+        yield ") || {"
+        yield "    changed=${changed%%: FAILED*}"
+        yield f'    step="${{changed#"{copies}"}} {_CHANGED}"'
+        yield "    false"
+        yield "}"
     yield "step='writing the new files'"
     yield '[ -z "$missing" ] || mkdir -p $missing'
-    files = {
-        c.staged.removeprefix("$root/"): (c.after.text, c.after.mode) for c in changes if c.after
-    }
-    yield from rollback.unpacking(files, '"$root/"')
+    yield _writing('"$root"', f'"{copies}"', lines)
+
+
+def _writing(root: str, copies: str, lines: Iterable[str]) -> str:
+    return perl.command(_WRITING, root, copies, lines=lines)
+
+
+_WRITING = Path(__file__).with_name("write.pl").read_text()
+_CHANGED = "has been changed since this run looked at it: run again"
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class _Put(Step):
     """Files that take their places, or go."""
 
 
-def _put(changes: Collection[FileChange]) -> Iterable[Step]:
+def _put(changes: Iterable[FileChange]) -> Iterable[Step]:
     """Those that are new as one: of these nothing was there that would have to come back."""
     if new := [change for change in changes if not change.before]:
         paths = tuple(change.path for change in new)

@@ -6,13 +6,9 @@ the next boot. Whoever first renames the folder has it: who confirms, or who goe
 lasts, a folder in /run (`HOLD`) says who is at work, and until when.
 """
 
-import base64
-import gzip
 import shlex
-import tarfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from tasks.host import perl
@@ -259,24 +255,6 @@ def _with_folders(paths: Iterable[str]) -> list[str]:
     """All of them, after the folders that lead there, from / on."""
     above = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
     return sorted({*above, *paths})
-
-
-def unpacking(files: Mapping[str, tuple[str, int]], folder: str) -> Iterable[str]:
-    """Lines that write texts into a folder, each with its mode, by as few programs as may be."""
-    yield f"base64 -d <<'END' | tar -xzmpf - --no-same-owner -C {folder}\n{_packed(files)}END"
-
-
-def _packed(files: Mapping[str, tuple[str, int]]) -> str:
-    """Texts by their names, for tar: as base64, in lines."""
-    packed = BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for name, (text, mode) in files.items():
-            content = text.encode()
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), mode
-            archive.addfile(entry, BytesIO(content))
-    # The same files give the same script.
-    return base64.encodebytes(gzip.compress(packed.getvalue(), mtime=0)).decode()
 
 
 def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:

@@ -55,7 +55,9 @@ def of_programs(state: HostState) -> Iterable[str]:
 _PACKAGES = {
     "ip": "iproute2",
     "find": "findutils",
+    "cmp": "diffutils",
     "base64": "coreutils",
+    "sha256sum": "coreutils",
     "mktemp": "coreutils",
     "mkfifo": "coreutils",
     "nft": "nftables",

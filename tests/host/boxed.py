@@ -4,27 +4,16 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
-from tasks.host import rollback
-
 _PLACES = ("/run/culvert", "/run/systemd", "/var/lib/culvert", "/etc/systemd")
 
 
 class Box:
     """The folder: `root` has /run, /var/lib and /etc, as far as scripts write there."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
         for folder in ("run", "var/lib", "etc/systemd/system"):
             (root / folder).mkdir(parents=True)
-        packed = rollback._packed
-        # What lies packed in a script is one of its own.
-        monkeypatch.setattr(
-            rollback,
-            "_packed",
-            lambda files: packed({n: (self.inside(t), mode) for n, (t, mode) in files.items()}),
-        )
 
     @property
     def store(self) -> Path:

@@ -13,8 +13,8 @@ NAMES = ("60-culvert-new", "60-culvert-edited", "60-culvert-gone")
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
-    return Box(tmp_path, monkeypatch)
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
 
 
 @pytest.fixture
@@ -54,7 +54,8 @@ def test_files_take_their_places_and_leave_nothing_beside_them(box: Box, folder:
     done = box.run(changes(folder, Step((), ("true",), ("touch undone",))).script())
     assert done.returncode == 0, done.stderr
     assert texts(folder) == {"60-culvert-new": "new", "60-culvert-edited": "new"}
-    assert left(box) == [f"var/lib/culvert/confirmed/{name}" for name in ("holder", "record")]
+    copies = [f"files{folder}/60-culvert-{name}" for name in ("edited", "gone")]
+    assert left(box) == [f"var/lib/culvert/confirmed/{n}" for n in (*copies, "holder", "record")]
 
 
 def test_what_was_made_is_taken_back_where_a_later_step_fails(box: Box, folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""How much more a host answers for each tunnel more, compressed as SSH does it."""
+"""How much is carried, compressed as SSH does it: for each tunnel more, and for a change of one."""
 
 import zlib
 
 import pytest
 
 from tasks import parts
+from tasks.host.rollback import Guard
 from tasks.parts import managers
 from tasks.planning.plan import plan
 from tests import answers, networks
@@ -30,6 +31,11 @@ TUNNEL = (
 )
 
 
+# Of a script that changes one tunnel, at any number of them.
+CHANGING = 20_000
+GUARD = Guard(by="alice@laptop from 192.0.2.9", run="run-1", stamp="run-0")
+
+
 def told(manager: str, tunnels: int) -> int:
     """The length of an answer: of a real kernel's tables, and the files that a run has written."""
     node = server(tunnels, is_routed=True)
@@ -49,3 +55,16 @@ def told(manager: str, tunnels: int) -> int:
 @pytest.mark.parametrize("manager", managers.NAMES)
 def test_a_tunnel_more_is_a_few_bytes_more(manager: str) -> None:
     assert told(manager, MANY) - told(manager, FEW) <= EACH * (MANY - FEW)
+
+
+@pytest.mark.parametrize("tunnels", [1, 400])
+@pytest.mark.parametrize("manager", managers.NAMES)
+def test_one_tunnel_that_comes_or_goes_is_little_among_many(manager: str, tunnels: int) -> None:
+    fewer, more = (server(count, is_routed=False) for count in (tunnels, tunnels + 1))
+    host, bare = starting(manager, "server")
+    apply(plan(fewer, bare).changes, host)
+    for node in (more, fewer):
+        changes = plan(node, read(host, bare, manager)).changes
+        for script in (changes.script(GUARD), changes.rehearsal()):
+            assert len(zlib.compress(script.encode())) <= CHANGING
+        apply(changes, host)

@@ -2,11 +2,10 @@
 
 import difflib
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -259,7 +258,8 @@ class Changes:
             )
             for each in self.files
         )
-        return json.dumps(asdict(Record(replace(self, files=()), files)))
+        record = Record(replace(self, files=()), files)
+        return _RECORD.dump_json(record, exclude_defaults=True).decode()
 
     def rehearsal(self) -> str:
         """A script that has the checks look at the new files in a folder of its own in /run.

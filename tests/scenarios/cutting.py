@@ -22,7 +22,7 @@ STANDS_STILL = "/run/stands-still"
 # Each step of a change says what it is, or how far it is.
 _DOES = re.compile(r"take$|step=|begun=|mv |rm |put |sync |release$|ln |mkdir |await_word ")
 # A text of many lines begins, such as another program; a line ends it that begins with the quote.
-_QUOTES = re.compile(r"(?:perl -e|printf %s) '(?:#.*)?$")
+_QUOTES = re.compile(r"(?:perl -e|printf %s) '(?:#.*|main\(\) \{)?$")
 _BEGINS = {"change": "take", "confirm": "set -e"}
 
 

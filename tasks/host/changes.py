@@ -448,7 +448,7 @@ def _lacking(changes: Iterable[FileChange]) -> str:
 def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
     """Writes new files where they wait: all of them by one program.
 
-    It finds the old ones of those that are edited below the folder of their `copies`.
+    The old ones of those that are edited it finds below the folder of their `copies`.
     """
     lines: list[str] = []
     sums: list[str] = []
@@ -456,14 +456,12 @@ def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
         if change.after:
             name = change.staged.removeprefix("$root/")
             lines.append(f"> {change.after.mode:04o} {name}")
-            new = edits.whole(change.after.text)
-            # What was no UTF-8 isn't what was read.
-            if change.before and _UNKNOWN not in change.before.text:
-                edited = [f"< {change.path}", *edits.of(change.before.text, change.after.text)]
-                if sum(map(len, edited)) < sum(map(len, new)):
-                    new = edited
-                    sums.append(f"{digest(change.before.text)}  {copies}{change.path}")
-            lines += new
+            whole, edited = edits.whole(change.after.text), _edited(change)
+            if change.before and 0 < sum(map(len, edited)) < sum(map(len, whole)):
+                sums.append(f"{digest(change.before.text)}  {copies}{change.path}")
+                lines += edited
+            else:
+                lines += whole
     if not lines:
         return
     if sums:
@@ -476,6 +474,13 @@ def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
     yield "step='writing the new files'"
     yield '[ -z "$missing" ] || mkdir -p $missing'
     yield _writing('"$root"', f'"{copies}"', lines)
+
+
+def _edited(change: FileChange) -> list[str]:
+    """What makes the new file out of the old one, if that is there as it was read: as UTF-8."""
+    if not change.before or not change.after or _UNKNOWN in change.before.text:
+        return []
+    return [f"< {change.path}", *edits.of(change.before.text, change.after.text)]
 
 
 def _writing(root: str, copies: str, lines: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from tests.planning.test_growth import assert_grows
 
 # Of those that a shell might take for its own, in which lines come again, and without an end.
 LINES = st.sampled_from(
-    ["a\n", "b\n", "END\n", "\n", "\\\n", "\\0\n", "\0\n", "'\n", "$(x)\n", "\r\n"]
+    ["a\n", "b\n", "END\n", "\n", "\\\n", "\\0\n", "\0\n", "\\\0\\0\\\n", "'\n", "$(x)\n", "\r\n"]
 )
 ENDS = st.sampled_from(["", "", "a", "\\", "\0", "ЁÁÂ\x81\u2028"])
 TEXTS = st.builds(

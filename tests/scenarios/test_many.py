@@ -1,0 +1,103 @@
+"""A server of a hundred tunnels: its first run, the next boot, one tunnel more, and removal.
+
+Its clients are nowhere: what counts is what becomes of the server.
+"""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import runs
+from tests.lab.lab import Lab
+from tests.lab.topologies import MANAGED, Topology
+from tests.scenarios.cases import connected, straight, tunnels
+from tests.scenarios.conftest import Labs
+from tests.scenarios.observation import carried, differences
+
+TUNNELS = 100
+SERVERS = [
+    pytest.param(topology, server.name, id=server.name)
+    for topology in MANAGED.values()
+    for server in topology.servers
+]
+
+
+def inventory(topology: Topology, server: str, count: int) -> runs.Hosts:
+    """A server, and so many clients that aren't in the run."""
+    declared = dict(tunnels(straight(topology)))[server]
+    clients = [
+        (
+            f"web{number}.example.net",
+            {"tunnel": {"server": server, "ipv4": f"192.0.2.{number}", "number": number}},
+        )
+        for number in range(1, count + 1)
+    ]
+    return [*connected(topology, [(server, declared)]), *clients]
+
+
+def deploy(folder: Path, hosts: runs.Hosts, *more: str) -> runs.Run:
+    return runs.run(folder, hosts, "deploy.py", "-y", "--limit", hosts[0][0], *more)
+
+
+def assert_whole(lab: Lab, server: str, count: int) -> None:
+    """All are there, with their proxy entries, and nothing has failed."""
+    told = lab.machine(server).run(
+        "systemctl --failed --no-legend; echo @@; "
+        "ip -6 -oneline address show up | grep -c ': sit-web.* scope global'; "
+        "ip -6 neighbour show proxy | grep -c ."
+    )
+    failed, _, counted = told.stdout.partition("@@\n")
+    assert failed == ""
+    assert [*map(int, counted.split())] == [count, 2 * count]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("topology", "server"), SERVERS)
+def test_a_server_carries_very_many(
+    labs: Labs, topology: Topology, server: str, tmp_path: Path
+) -> None:
+    lab = labs.up(topology)
+    lab.reset()
+    bare = carried(lab, [server])
+    began = time.monotonic()
+    done = deploy(tmp_path, inventory(topology, server, TUNNELS))
+    print(f"{server}: {time.monotonic() - began:.0f} s for the first run")
+    assert done.status == 0, done.output
+    assert_whole(lab, server, TUNNELS)
+    began = time.monotonic()
+    lab.machine(server).reboot(600)
+    print(f"{server}: {time.monotonic() - began:.0f} s for a boot")
+    assert_whole(lab, server, TUNNELS)
+    done = deploy(tmp_path, inventory(topology, server, TUNNELS))
+    assert [row[:2] for row in done.table] == [[server, "nothing to do"]], done.output
+    done = deploy(tmp_path, inventory(topology, server, TUNNELS + 1))
+    assert done.status == 0, done.output
+    assert len(done.lines) <= 40
+    assert_whole(lab, server, TUNNELS + 1)
+    done = runs.run(
+        tmp_path, inventory(topology, server, 0), "tasks.remove.remove", "-y", "--limit", server
+    )
+    assert done.status == 0, done.output
+    assert differences(carried(lab, [server]), bare) == []
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("topology", "server"), SERVERS)
+def test_a_server_that_loses_its_power_among_very_many_is_the_old_one(
+    labs: Labs, topology: Topology, server: str, tmp_path: Path
+) -> None:
+    lab = labs.up(topology)
+    lab.reset()
+    bare = carried(lab, [server])
+    hosts = inventory(topology, server, TUNNELS)
+    process = runs.start(tmp_path, hosts, "deploy.py", "-y", "--limit", server)
+    machine = lab.machine(server)
+    machine.wait_for(f"[ -e /sys/class/net/sit-web{TUNNELS // 2} ]", 300)
+    machine.cut_power(600)
+    assert runs.end(process).status != 0
+    # The host goes back before its network comes up.
+    assert differences(carried(lab, [server]), bare) == []
+    done = deploy(tmp_path, hosts)
+    assert done.status == 0, done.output
+    assert_whole(lab, server, TUNNELS)

@@ -31,6 +31,9 @@ BOOT_SECONDS = 600.0
 
 GOODBYE_SECONDS = 3.0
 
+LAST_WORDS = 2000
+"""In characters: a kernel's panic and what comes before it."""
+
 
 class LabMachine:
     """A running machine."""
@@ -90,8 +93,8 @@ class LabMachine:
         )
         if booted <= boots:
             raise LabError(
-                f"{self.machine.name} has not booted in {timeout:.0f} s, or was ended: "
-                f"see what it says in {self.qemu.console}."
+                f"{self.machine.name} has not booted in {timeout:.0f} s, or was ended. The last "
+                f"that it says in {self.qemu.console}:\n{self.qemu.said()[-LAST_WORDS:]}"
             )
         self.session().connect()
         self.run("systemctl is-system-running --wait", check=False, timeout=timeout)

@@ -31,12 +31,21 @@ def round_trip(seconds: float, address: str, port: int) -> Iterator[int]:
         return await asyncio.start_server(connected, address, 0)
 
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
+
+    async def end() -> None:
+        server.close()
+        going = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in going:
+            task.cancel()
+        await asyncio.gather(*going, return_exceptions=True)
+
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 async def _carry(

@@ -66,7 +66,8 @@ deafen() {
 }
 addresses() {
     echo "link set dev $name up"
-    echo "address replace $address dev $name"
+    # It is there at once: nobody else is on a tunnel.
+    echo "address replace $address dev $name nodad"
     echo "neighbour replace proxy $entry dev $external"
     echo "neighbour replace proxy $other dev $external"
 }

@@ -2,6 +2,8 @@
 # does, `make test-quick` a few scenarios, `make demo` shows it.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# What Culvert is compared with has an environment of its own.
+ANSIBLE := .venv-ansible
 LAB_PACKAGES := qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap=mmdebstrap \
 	genext2fs=genext2fs tune2fs=e2fsprogs
 # With which unit tests ask the kernel, in network namespaces of their own.
@@ -16,6 +18,11 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 	python3 -c 'import ensurepip, venv' 2>/dev/null || .ci/packages ensurepip=python3-venv
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(ANSIBLE)/installed: tests/bench/requirements.txt
+	python3 -m venv $(ANSIBLE)
+	$(ANSIBLE)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 lab-packages:
@@ -38,9 +45,10 @@ campaign: setup lab-packages
 	$(PYTHON) -m pytest -m campaign -n 2 --dist loadgroup
 
 # As root, in the lab and in network namespaces of its own.
-bench: setup check-packages lab-packages
+bench: setup check-packages lab-packages $(ANSIBLE)/installed
 	.ci/packages iperf3=iperf3 ethtool=ethtool
-	.ci/packages sshd=openssh-server
+	.ci/packages sshd=openssh-server ssh=openssh-client ping=iputils-ping sysctl=procps
+	$(PYTHON) -m tests.bench.against
 	$(PYTHON) -m tests.bench.wide
 	$(PYTHON) -m tests.bench.filter
 

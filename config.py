@@ -1,5 +1,6 @@
 """Settings of a run, which pyinfra reads before it connects to any host."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -14,6 +15,11 @@ files = [Path(name).resolve() for name in operations if operations[0].endswith("
 is_deploy = any(file == HERE / "deploy.py" or file.parent == HERE / "tasks" for file in files)
 # Of anything else, `exec -- uptime` or a deploy of the user's own, nothing is asked.
 if is_deploy or operations[0].startswith("tasks."):
+    # All that is read here stays: a look through it for what may go, and through all of pyinfra's,
+    # takes a fifth of the time that reading it does.
+    gc.disable()
     from tasks.running import before
 
+    gc.freeze()
+    gc.enable()
     before.connecting()

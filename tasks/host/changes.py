@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from io import StringIO
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -259,7 +260,7 @@ class Changes:
             for each in self.files
         )
         record = Record(replace(self, files=()), files)
-        return _RECORD.dump_json(record, exclude_defaults=True).decode()
+        return _records().dump_json(record, exclude_defaults=True).decode()
 
     def rehearsal(self) -> str:
         """A script that has the checks look at the new files in a folder of its own in /run.
@@ -670,9 +671,12 @@ class Record:
         return replace(self.rest, files=tuple(files))
 
 
-_RECORD = TypeAdapter(Record)
+@cache
+def _records() -> TypeAdapter[Record]:
+    # What most runs don't need takes as long to make as the rest of this module.
+    return TypeAdapter(Record)
 
 
 def recorded(record: str) -> Record:
     """What `Changes.record` wrote. Raises ValueError, as where another version wrote it."""
-    return _RECORD.validate_json(record)
+    return _records().validate_json(record)

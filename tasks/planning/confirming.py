@@ -99,6 +99,12 @@ def expected(worked: Collection[str], probes: Probes) -> list[str]:
     )
 
 
+def _told(target: str) -> str:
+    """What probe.pl says of one that answers."""
+    kind, interface, _ = target.split()
+    return f"tunnel {interface} answers" if kind == "tunnel" else "the Internet answers over IPv6"
+
+
 def without_tunnels(worked: Collection[str]) -> frozenset[str]:
     return frozenset(each for each in worked if not each.startswith("tunnel "))
 
@@ -120,7 +126,10 @@ _CONFIRMED = "confirmed over a new SSH connection"
 def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[str]) -> str:
     """Looks whether all is still there, then has the change stay, or the host go back."""
     patience = min(_PATIENCE, guard.within // 2)
-    lines = (*probes.lines, *(f"expected {each}" for each in expected(worked, probes)))
+    wanted = expected(worked, probes)
+    # A tunnel that is new may have no other end yet, and each that is silent is waited for.
+    tried = Probes(probes.own, tuple(each for each in probes.targets if _told(each) in wanted))
+    lines = (*tried.lines, *(f"expected {each}" for each in wanted))
     judging = perl.command(_PROBING, str(patience), lines=lines)
     return rollback.program(
         "set -u",

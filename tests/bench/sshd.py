@@ -5,12 +5,10 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-from tests.bench.hosts import CHECKS, PROVES
 
 PROGRAM = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -27,49 +25,50 @@ UsePAM no
 MaxStartups 1000
 PidFile none
 SetEnv HOME={folder}
-ForceCommand {folder}/answer
+Subsystem sftp {sftp}
+ForceCommand {folder}/session
 """
-# By the address to which somebody has connected.
-_ANSWER = """\
+_SFTP = "/usr/lib/openssh/sftp-server"
+# The address to which somebody has connected tells which host that is.
+_SESSION = """\
 #!/bin/sh
-script=$(cat)
 set -- $SSH_CONNECTION
-case $script in
-'') ;;
-*'{proves}'*) cat {folder}/checks ;;
-*) cat "{folder}/$3" ;;
-esac
+host={folder}/$3
+{session}
 """
+_DATA = {
+    "ssh_user": "root",
+    "ssh_allow_agent": False,
+    "ssh_look_for_keys": False,
+    "ssh_config_file": "/dev/null",
+    "ssh_known_hosts_file": "/dev/null",
+    "ssh_strict_host_key_checking": "no",
+}
 
 
 @contextmanager
-def listening(folder: Path, said: Mapping[str, str]) -> Iterator[dict[str, dict[str, Any]]]:
-    """What each host's data needs for a connection, as long as the context lasts; as root."""
+def listening(
+    folder: Path, names: Iterable[str], session: str
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """What each host's data needs for a connection, as long as the context lasts; as root.
+
+    What a shell does for a session is the same for all, and finds its own host's file as `$host`:
+    that is called after the host's `ssh_hostname`, in the folder.
+    """
     assert PROGRAM is not None
     for name in ("host", "user"):
         words = ["-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(["ssh-keygen", *words], check=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (folder / "config").write_text(_CONFIG.format(folder=folder, port=port))
-    (folder / "answer").write_text(_ANSWER.format(folder=folder, proves=PROVES.strip()))
-    (folder / "answer").chmod(0o755)
-    (folder / "checks").write_text(CHECKS)
+    (folder / "config").write_text(_CONFIG.format(folder=folder, port=port, sftp=_SFTP))
+    (folder / "session").write_text(_SESSION.format(folder=folder, session=session))
+    (folder / "session").chmod(0o755)
     data = {}
-    for number, (name, text) in enumerate(said.items()):
+    for number, name in enumerate(names):
         address = f"127.1.{number // 250}.{number % 250 + 1}"
-        (folder / address).write_text(text)
-        data[name] = {
-            "ssh_hostname": address,
-            "ssh_port": port,
-            "ssh_user": "root",
-            "ssh_key": str(folder / "user"),
-            "ssh_allow_agent": False,
-            "ssh_look_for_keys": False,
-            "ssh_config_file": "/dev/null",
-            "ssh_known_hosts_file": "/dev/null",
-            "ssh_strict_host_key_checking": "no",
-        }
+        data[name] = {**_DATA, "ssh_hostname": address, "ssh_port": port}
+        data[name]["ssh_key"] = str(folder / "user")
     # Where it has never been started, nobody has made it.
     Path("/run/sshd").mkdir(exist_ok=True)
     words = [PROGRAM, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from tests import runs
 from tests.bench import sshd
-from tests.bench.hosts import inventory
+from tests.bench.hosts import ANSWERING, inventory
 
 HOSTS = 500
 TURNS = 5
@@ -96,7 +96,9 @@ def main() -> int:
             print("over a real sshd: left out, it takes root, and sshd (openssh-server)")
             return 1 - met
         data, said = inventory(hosts)
-        with sshd.listening(folder, said) as ways:
+        with sshd.listening(folder, said, ANSWERING) as ways:
+            for each, text in said.items():
+                (folder / ways[each]["ssh_hostname"]).write_text(text)
             reached = [(each, {**own, **ways[each]}) for each, own in data]
             met &= compare("sshd", runs.PYINFRA, reached, folder)
     return 1 - met

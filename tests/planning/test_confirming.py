@@ -69,6 +69,14 @@ def test_what_did_not_work_need_not() -> None:
     assert confirming.expected((), Probes((), ("tunnel sit-web1 2001:db8:1::3",))) == []
 
 
+def test_what_did_not_work_is_not_waited_for() -> None:
+    probes = Probes(
+        (), ("IPv6 - 2001:db8::1", "tunnel sit-a 2001:db8::3", "tunnel sit-b 2001:db8::5")
+    )
+    script = confirming.script(Guard(), Changes("web1"), probes, [INTERNET, "tunnel sit-b answers"])
+    assert [target for target in probes.targets if target in script] == [*probes.targets[::2]]
+
+
 def test_what_works_is_told_apart_from_what_is_printed_beside_it() -> None:
     output = f"hello\n@@ works: {IPV4}\n@@ rehearsed: 0\n@@ works: {INTERNET}"
     assert confirming.works(output) == {IPV4, INTERNET}

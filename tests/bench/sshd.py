@@ -45,6 +45,20 @@ esac
 @contextmanager
 def listening(folder: Path, said: Mapping[str, str]) -> Iterator[dict[str, dict[str, Any]]]:
     """What each host's data needs for a connection, as long as the context lasts; as root."""
+    answer = _ANSWER.format(folder=folder, proves=PROVES.strip())
+    (folder / "checks").write_text(CHECKS)
+    addresses = {n: f"127.1.{i // 250}.{i % 250 + 1}" for i, n in enumerate(said)}
+    for name, address in addresses.items():
+        (folder / address).write_text(said[name])
+    with running(folder, answer) as (_, data):
+        yield {n: {**data, "ssh_hostname": address} for n, address in addresses.items()}
+
+
+@contextmanager
+def running(
+    folder: Path, answer: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", dict[str, Any]]]:
+    """An sshd that has this script answer whatever it is asked; and the data to connect to it."""
     assert PROGRAM is not None
     for name in ("host", "user"):
         words = ["-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
@@ -52,31 +66,26 @@ def listening(folder: Path, said: Mapping[str, str]) -> Iterator[dict[str, dict[
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (folder / "config").write_text(_CONFIG.format(folder=folder, port=port))
-    (folder / "answer").write_text(_ANSWER.format(folder=folder, proves=PROVES.strip()))
+    (folder / "answer").write_text(answer)
     (folder / "answer").chmod(0o755)
-    (folder / "checks").write_text(CHECKS)
-    data = {}
-    for number, (name, text) in enumerate(said.items()):
-        address = f"127.1.{number // 250}.{number % 250 + 1}"
-        (folder / address).write_text(text)
-        data[name] = {
-            "ssh_hostname": address,
-            "ssh_port": port,
-            "ssh_user": "root",
-            "ssh_key": str(folder / "user"),
-            "ssh_allow_agent": False,
-            "ssh_look_for_keys": False,
-            "ssh_config_file": "/dev/null",
-            "ssh_known_hosts_file": "/dev/null",
-            "ssh_strict_host_key_checking": "no",
-        }
+    data = {
+        "ssh_hostname": "127.0.0.1",
+        "ssh_port": port,
+        "ssh_user": "root",
+        "ssh_key": str(folder / "user"),
+        "ssh_allow_agent": False,
+        "ssh_look_for_keys": False,
+        "ssh_config_file": "/dev/null",
+        "ssh_known_hosts_file": "/dev/null",
+        "ssh_strict_host_key_checking": "no",
+    }
     # Where it has never been started, nobody has made it.
     Path("/run/sshd").mkdir(exist_ok=True)
     words = [PROGRAM, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]
     with subprocess.Popen(words) as sshd:
         try:
             _wait_for(port)
-            yield data
+            yield sshd, data
         finally:
             sshd.terminate()
 

@@ -61,6 +61,7 @@ def connecting() -> None:
     connection.compress()
     connection.read_any_bytes()
     connection.end_proxies_once()
+    connection.forget_hung_sessions()
     connection.look_seldom()
     connection.pause_at_greetings()
     connection.keep_agents_apart()

@@ -182,6 +182,20 @@ def end_proxies_once() -> None:
     setattr(ProxyCommand, "close", ended)  # noqa: B010
 
 
+def forget_hung_sessions() -> None:
+    """Have no traceback come of a session that was given up.
+
+    At the end of the program its buffers may be gone before the files that they are of.
+    """
+    close: Callable[[Any], None] = BufferedFile.__del__
+
+    def forgotten(self: Any) -> None:
+        with suppress(OSError, EOFError, ValueError):
+            close(self)
+
+    setattr(BufferedFile, "__del__", forgotten)  # noqa: B010
+
+
 def read_any_bytes() -> None:
     """Have lines that are no UTF-8 read all the same, and what pyinfra shows of any be harmless.
 

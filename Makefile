@@ -50,6 +50,7 @@ bench: setup check-packages lab-packages $(ANSIBLE)/installed
 	.ci/packages sshd=openssh-server ssh=openssh-client ping=iputils-ping sysctl=procps
 	$(PYTHON) -m tests.bench.against
 	$(PYTHON) -m tests.bench.wide
+	$(PYTHON) -m tests.bench.hanging
 	$(PYTHON) -m tests.bench.filter
 
 test-quick: check lab-packages

@@ -33,9 +33,13 @@ At = Literal[
     "confirm",
     "verify",
 ]
-# What it does: say nothing any more, have its connection end, fail with a sentence, or take no new
-# connection from then on.
-How = Literal["hangs", "breaks", "fails", "shuts"]
+# What it does. With that alone it comes to no end: in the middle of its answer (hangs), after all
+# of it (lingers), or giving a byte a second (dribbles); or from then on with anything (sticks). It
+# stands still as a whole, as a machine that is frozen (freezes), or that no packet reaches (drops).
+# Its connection ends, it fails with a sentence, or takes no new connection from then on (shuts).
+How = Literal[
+    "hangs", "lingers", "dribbles", "sticks", "freezes", "drops", "breaks", "fails", "shuts"
+]
 
 # The sections of an answer, of which a state tells some.
 EMPTY = {
@@ -61,6 +65,9 @@ class SshHost:
     connections: int = 0
     compression: str = ""
     stamp: str = ""
+    # Whether it comes to no end with anything any more, or nothing comes from it or gets there.
+    is_stuck: bool = False
+    is_silent: bool = False
 
     def answer(self, name: str, script: str) -> tuple[answers.Kind, int, str, str]:
         """What kind of a script it is, its status, output and errors."""
@@ -136,20 +143,59 @@ class SshHosts:
             self.listeners[name].shutdown(socket.SHUT_RDWR)
         self.listeners[name].close()
 
+    def silence(self, name: str, *, drops: bool) -> None:
+        """Have nothing come from a host any more; where it `drops`, no new connection either."""
+        self.hosts[name].is_silent = True
+        if not drops:
+            return
+        listener = self.listeners[name]
+        listener.listen(0)
+        # Where its queue is full, the kernel drops what asks for one more.
+        for _ in range(4):
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+            self.connections.append(waiting)
+
     def _listen(self, name: str) -> None:
+        host = self.hosts[name]
+        if host.unkind.get("banner") == "drops":
+            self.silence(name, drops=True)
         with suppress(OSError):
-            while True:
+            while not (host.is_silent and "drops" in host.unkind.values()):
                 connection, _ = self.listeners[name].accept()
+                connection = _Line(connection, host, self.over)
                 self.connections.append(connection)
-                self.hosts[name].connections += 1
-                if "banner" in self.hosts[name].unkind:
-                    self.hosts[name].asked.append("banner")
+                host.connections += 1
+                if "banner" in host.unkind:
+                    host.asked.append("banner")
                     continue
                 transport = Transport(connection)
                 transport.add_server_key(self.key)
                 # As OpenSSH's sshd does by default, once somebody has logged in.
                 transport.use_compression()
                 transport.start_server(threading.Event(), _Session(self, name, transport))
+
+
+class _Line(socket.socket):
+    """A host's side of a connection, by which nothing comes or goes while the host is silent."""
+
+    def __init__(self, accepted: socket.socket, host: SshHost, over: threading.Event) -> None:
+        super().__init__(fileno=accepted.detach())
+        self.host, self.over = host, over
+
+    def recv(self, *arguments: int) -> bytes:
+        found = super().recv(*arguments)
+        self._hold()
+        return found
+
+    def send(self, *arguments: Any) -> int:
+        self._hold()
+        return super().send(*arguments)
+
+    def _hold(self) -> None:
+        if self.host.is_silent:
+            self.over.wait()
 
 
 class _Session(ServerInterface):
@@ -164,8 +210,9 @@ class _Session(ServerInterface):
 
     def check_auth_password(self, username: str, password: str) -> int:
         del username, password
-        if "login" in self.host.unkind:
+        if how := self.host.unkind.get("login"):
             self.host.asked.append("login")
+            self.hosts.silence(self.name, drops=how == "drops")
             self.hosts.over.wait()
         return AUTH_SUCCESSFUL
 
@@ -189,13 +236,25 @@ class _Session(ServerInterface):
             if not script:
                 # Of a client that has closed its connection.
                 return
+            if self.host.is_stuck:
+                self.hosts.over.wait()
             kind, status, output, errors = self.host.answer(self.name, script)
             self.host.asked_by.append(self.number)
             self.hosts.over.wait(self.host.takes.get(kind, 0))
-            match self.host.unkind.get(kind):
-                case "hangs":
+            match how := self.host.unkind.get(kind):
+                case "freezes" | "drops":
+                    self.hosts.silence(self.name, drops=how == "drops")
+                case "hangs" | "sticks":
+                    self.host.is_stuck = how == "sticks"
                     channel.sendall(output[: len(output) // 2].encode())
                     self.hosts.over.wait()
+                case "lingers":
+                    channel.sendall(output.encode())
+                    self.hosts.over.wait()
+                case "dribbles":
+                    for byte in output.encode():
+                        channel.sendall(bytes([byte]))
+                        self.hosts.over.wait(1)
                 case "breaks":
                     self.transport.close()
                 case "shuts":

@@ -85,9 +85,20 @@ def test_every_key_of_the_inventory_has_its_row(keys: Iterable[str]) -> None:
     assert set(keys) <= described
 
 
-def test_what_a_host_waits_by_default_is_what_is_said() -> None:
-    (row,) = re.findall(r"^\| `confirm_within` .*$", (DOCS / "inventory.md").read_text(), re.M)
-    assert f"default: {Limits().confirm}, from {LIMITS['confirm_within'][1]}, and 0 " in row
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("ssh_connect_timeout", f"default: {Limits().connect}. "),
+        ("ssh_command_timeout", f"default: {Limits().command}, and one more for each "),
+        (
+            "confirm_within",
+            f"default: {Limits().confirm}, from {LIMITS['confirm_within'][1]}, and 0 ",
+        ),
+    ],
+)
+def test_what_is_waited_by_default_is_what_is_said(key: str, said: str) -> None:
+    (row,) = re.findall(rf"^\| `{key}` .*$", (DOCS / "inventory.md").read_text(), re.M)
+    assert said in row
 
 
 def test_the_table_of_what_is_supported_is_that_of_the_tests() -> None:

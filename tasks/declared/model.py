@@ -23,7 +23,8 @@ class Limits:
     # A login may wait for a directory server.
     connect: int = 20
     # A proof takes 20 seconds, measuring paths 4, for all tunnels at once, where nothing is slow.
-    command: int = 120
+    # Together with what has a host go back that came to no end in it, this is to be a minute.
+    command: int = 50
     confirm: int = 60
 
     @staticmethod

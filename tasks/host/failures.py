@@ -37,9 +37,15 @@ _OWN = (UNANSWERED, NO_SESSION, NO_END, _SILENT, "the connection broke", _STOPPE
 class Phase(Enum):
     """What a connection waited for, and where to look."""
 
-    TCP = "no TCP connection", "is it up, and does nothing drop what goes to its SSH port?"
+    # Of what goes before that, names and `ProxyJump`, a connection tells nothing.
+    TCP = (
+        "no TCP connection",
+        "is its name known, is it up, and does nothing drop what goes to its SSH port?",
+    )
+    PROXY = "its `ProxyCommand` says nothing", "what does `ssh` say?"
     BANNER = "it takes the TCP connection and says nothing", "is that sshd's port? is it frozen?"
     KEYS = "no end of the exchange of keys", "is it frozen? are large packets lost on the way?"
+    AGENT = "no answer of the SSH agent here", "what does `ssh-add -l` say?"
     LOGIN = "no answer to the login", "what does PAM wait for there, a directory server?"
 
 
@@ -64,6 +70,11 @@ def silent(seconds: int) -> str:
 
 def broken(error: Exception) -> str:
     return f"the connection broke: {error}"
+
+
+def is_hung(sentence: str) -> bool:
+    """Whether that is of a host which was waited for in vain."""
+    return sentence.startswith((NO_END, _SILENT))
 
 
 def has_stopped(sentence: str) -> bool:

@@ -196,7 +196,7 @@ class Guard:
 
     by: str = "somebody"
     within: int = 60
-    limit: int = 120
+    limit: int = 50
     run: str = ""
     stamp: str = ""
 

@@ -101,7 +101,7 @@ def short(text: str) -> str:
     """The first line, up to a word that a line of the table has room for."""
     line = text.partition("\n")[0].strip().removesuffix(":")
     # What to do stands above, in full.
-    said = line.partition(": ")[0] if len(line) > WHY_MAX else line
+    said = line[:WHY_MAX].rpartition(": ")[0] or line if len(line) > WHY_MAX else line
     if len(said) <= WHY_MAX:
         return said
     return f"{said[:WHY_MAX].rpartition(' ')[0] or said[: WHY_MAX - 1]}…"

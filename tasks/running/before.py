@@ -61,7 +61,10 @@ def connecting() -> None:
     connection.compress()
     connection.read_any_bytes()
     connection.end_proxies_once()
+    connection.forget_hung_sessions()
     connection.look_seldom()
+    connection.pause_at_greetings()
+    connection.keep_agents_apart()
     cli.input = answered(
         _confirmed,
         "nobody answers here: add `-y` to go on without a question, or `--dry` to look only",
@@ -95,6 +98,7 @@ def connecting() -> None:
         if state.limit_hosts == []:
             sys.exit("no host of the inventory is left by `--limit` and `--exclude`")
         state.add_callback_handler(report.Listener())
+        connection.resolve_at_once(len(state.inventory))
         for host in state.inventory:
             deadlines.hold(host, broker.nodes[host.name].limits)
 

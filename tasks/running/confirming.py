@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -30,8 +29,8 @@ from tasks.running.survey import Survey, known, on_each, say, survey
 
 # How often within the time that a host waits, it is told to wait on.
 _OFTEN = 3
-# In which it does what it is told, or is left to itself.
-_SECONDS = 45
+# In which it does what it is told, or is left to itself; then where it came to no end before.
+_SECONDS, _SECONDS_AGAIN = 35, 8
 _NONE = Probes((), ())
 _ENDS = "the run ended before it was confirmed"
 _judged: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
@@ -79,16 +78,34 @@ def _keep_waiting(found: Survey, state: State) -> None:
                 gevent.spawn(_tell, state.inventory.get_host(name), rollback.extending(guard))
 
 
-def _tell(host: Host, script: str) -> str:
+def _tell(host: Host, script: str, *, renews: bool = False) -> str:
+    """The answer of a host, by the connection there is, or by a new one where it `renews`."""
     # If this comes to nothing, it goes back by itself.
     try:
-        with deadlines.within(_SECONDS):
-            return facts.run(host, script)
+        with deadlines.within(_patience(host)):
+            answer = _answer(host, script)
+            if not answer and renews:
+                _renew(host)
+                answer = _answer(host, script)
+            return answer
     except TimeoutError:
         deadlines.close(host.connector)
-    except PyinfraError:
+    except ConnectError:
         pass
     return ""
+
+
+def _patience(host: Host) -> int:
+    least = _SECONDS_AGAIN if deadlines.was_hung(host) else _SECONDS
+    # Of a host that may be slow.
+    return max(least, survey().broker.nodes[host.name].limits.command // 6)
+
+
+def _answer(host: Host, script: str) -> str:
+    try:
+        return facts.run(host, script)
+    except PyinfraError:
+        return ""
 
 
 def judge() -> None:
@@ -191,7 +208,12 @@ def _renew(host: Host) -> None:
     """Have all that follows go over a new connection. Raises ConnectError, and keeps the old."""
     fresh = type(host.connector)(host.state, host)
     deadlines.hold_connector(fresh, survey().broker.nodes[host.name].limits)
-    fresh.connect()
+    try:
+        fresh.connect()
+    except gevent.Timeout:
+        # Of one that began before.
+        deadlines.close(fresh)
+        raise
     deadlines.close(host.connector)
     host.connector = fresh
 
@@ -203,11 +225,7 @@ def _recall(found: Survey, host: Host, why: str, *, connects: bool = True) -> No
     # Whatever becomes of what follows.
     found.unconfirmed[name] = why
     found.waiting.pop(name)
-    answer = _tell(host, script)
-    if not answer and connects:
-        with suppress(ConnectError):
-            _renew(host)
-            answer = _tell(host, script)
+    answer = _tell(host, script, renews=connects)
     match answer.split()[-1:]:
         case ["undone"]:
             found.undone[name] = found.unconfirmed.pop(name)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import gevent
+from gevent.local import local
 from paramiko import (
     Channel,
     ChannelException,
@@ -14,8 +16,10 @@ from paramiko import (
     SSHClient,
     SSHException,
     Transport,
+    agent,
 )
 from paramiko.file import BufferedFile
+from paramiko.packet import Packetizer
 from pyinfra.api.host import Host
 from pyinfra.connectors import ssh, util
 from pyinfra.connectors.base import BaseConnector
@@ -112,6 +116,61 @@ def look_seldom() -> None:
     setattr(Transport, "_active_check_timeout", 1.0)  # noqa: B010
 
 
+def resolve_at_once(names: int) -> None:
+    """Have no name wait for so many others, which a server of DNS may be slow to answer.
+
+    gevent asks for ten at a time, each in a thread that nothing ends before its answer.
+    """
+    pool = gevent.get_hub().threadpool
+    pool.maxsize = max(pool.maxsize, names)
+
+
+def keep_agents_apart() -> None:
+    """Have an `IdentityAgent` of ~/.ssh/config asked for the keys of its own hosts alone.
+
+    pyinfra names it in the environment while it connects to one of them, and so to others: where
+    that agent hangs, they would.
+    """
+    parse: Callable[..., tuple[Any, ...]] = client.SSHClient.parse_config
+    connect: Callable[[], socket.socket | None] = agent.get_agent_connection
+    own = local()
+
+    def parse_config(self: client.SSHClient, *arguments: Any, **keywords: Any) -> tuple[Any, ...]:
+        # What jumps to the host has been connected to by then, with its own.
+        *found, path = parse(self, *arguments, **keywords)
+        own.path = path
+        return (*found, None)
+
+    def get_agent_connection() -> socket.socket | None:
+        path = getattr(own, "path", None)
+        if path is None:
+            return connect()
+        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected.connect(path)
+        except OSError:
+            connected.close()
+            return None
+        return connected
+
+    setattr(client.SSHClient, "parse_config", parse_config)  # noqa: B010
+    vars(agent)["get_agent_connection"] = get_agent_connection
+
+
+def pause_at_greetings() -> None:
+    """Have others go on while a host greets, were it without an end, and without one of a line.
+
+    What is there already is read without a pause, and in one no limit would end it.
+    """
+    read: Callable[[Packetizer, float], bytes] = vars(Packetizer)["_read_timeout"]
+
+    def read_timeout(self: Packetizer, timeout: float) -> bytes:
+        gevent.sleep(0)
+        return read(self, timeout)
+
+    setattr(Packetizer, "_read_timeout", read_timeout)  # noqa: B010
+
+
 def end_proxies_once() -> None:
     """Have no traceback come of a `ProxyCommand` that has ended by itself."""
     close: Callable[[ProxyCommand], None] = ProxyCommand.close
@@ -121,6 +180,20 @@ def end_proxies_once() -> None:
             close(self)
 
     setattr(ProxyCommand, "close", ended)  # noqa: B010
+
+
+def forget_hung_sessions() -> None:
+    """Have no traceback come of a session that was given up.
+
+    At the end of the program its buffers may be gone before the files that they are of.
+    """
+    close: Callable[[Any], None] = BufferedFile.__del__
+
+    def forgotten(self: Any) -> None:
+        with suppress(OSError, EOFError, ValueError):
+            close(self)
+
+    setattr(BufferedFile, "__del__", forgotten)  # noqa: B010
 
 
 def read_any_bytes() -> None:

@@ -7,9 +7,10 @@ login with many keys, the opening of a session, or the status of a command.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import gevent
-from paramiko import ChannelException, SSHException
+from paramiko import ChannelException, ProxyCommand, SSHException
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.connectors.base import BaseConnector
@@ -23,6 +24,8 @@ from tasks.running import connection
 # Paramiko's own limits only follow: it goes on to the next key after one of them, and says less.
 _LATER = 10
 
+
+_hung: WeakSet[Host] = WeakSet()
 
 # Seconds between questions to who is at work, whether anybody is there.
 _ASKED_EVERY = 5
@@ -107,8 +110,12 @@ def _phase(connector: BaseConnector) -> failures.Phase:
     if transport is None:
         return failures.Phase.TCP
     if not transport.remote_version:
-        return failures.Phase.BANNER
-    return failures.Phase.LOGIN if transport.initial_kex_done else failures.Phase.KEYS
+        is_proxied = isinstance(transport.sock, ProxyCommand)
+        return failures.Phase.PROXY if is_proxied else failures.Phase.BANNER
+    if not transport.initial_kex_done:
+        return failures.Phase.KEYS
+    # It begins with the first key that there is.
+    return failures.Phase.LOGIN if transport.auth_handler else failures.Phase.AGENT
 
 
 def _connect(connect: Callable[[], None]) -> Callable[[], None]:
@@ -167,6 +174,8 @@ def _run(
         if why.startswith(failures.NO_END):
             # The next command would wait as long.
             close(connector)
+        if failures.is_hung(why):
+            _hung.add(connector.host)
         return False, CommandOutput([*said, OutputLine("stderr", why)])
 
     return limited
@@ -201,6 +210,11 @@ def _listening(connector: BaseConnector, seconds: int) -> Iterator[None]:
         if asking.value:
             raise _SilentError
         asking.kill(block=False)
+
+
+def was_hung(host: Host) -> bool:
+    """Whether something that was asked of a host came to no end."""
+    return host in _hung
 
 
 def close(connector: BaseConnector) -> None:

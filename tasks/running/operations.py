@@ -9,7 +9,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import host, state
 
-from tasks.host import rollback
+from tasks.host import failures, rollback
 from tasks.host.state import UnreadableStateError
 from tasks.planning import confirming as judging
 from tasks.planning import proof
@@ -114,16 +114,16 @@ def verify() -> Commands:
     try:
         results = proofs.results(host)
     except PyinfraError as error:
-        yield _failure([f"nothing is known of the tunnels: {error}"])
+        yield _failure([f"nothing is known of the tunnels: {failures.cause(str(error))}"])
         return
     # What pyinfra's own -v sets.
     say_all(host, proof.verified(site, results, in_full=state.print_noop_info), "green")
-    failures = [result.sentence for result in results if not result.is_met]
-    if failures:
-        failures += proof.explanations(site, results)
-    failures += [*planned.dropped, *proof.losses(planned.lost_at_boot)]
-    if failures:
-        yield _failure(failures)
+    unmet = [result.sentence for result in results if not result.is_met]
+    if unmet:
+        unmet += proof.explanations(site, results)
+    unmet += [*planned.dropped, *proof.losses(planned.lost_at_boot)]
+    if unmet:
+        yield _failure(unmet)
     else:
         found.proven.add(host.name)
 

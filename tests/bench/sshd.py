@@ -52,6 +52,18 @@ def listening(
 ) -> Iterator[dict[str, dict[str, Any]]]:
     """What each host's data needs for a connection, as long as the context lasts; as root.
 
+    `session` is as `running` has it.
+    """
+    with running(folder, names, session) as (_, data):
+        yield data
+
+
+@contextmanager
+def running(
+    folder: Path, names: Iterable[str], session: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", dict[str, dict[str, Any]]]]:
+    """The sshd itself, and the same.
+
     What a shell does for a session is the same for all, and finds its own host's file as `$host`:
     that is called after the host's `ssh_hostname`, in the folder.
     """
@@ -75,7 +87,7 @@ def listening(
     with subprocess.Popen(words) as sshd:
         try:
             _wait_for(port)
-            yield data
+            yield sshd, data
         finally:
             sshd.terminate()
 

@@ -735,9 +735,9 @@ def limited(**data: object) -> dict[str, dict[str, Any]]:
 def test_a_run_waits_as_long_as_is_written_or_as_the_tunnels_of_a_host_take() -> None:
     written = read(limited(ssh_connect_timeout=5, ssh_command_timeout=600), []).nodes
     assert written[CLIENT_HOST].limits == Limits(5, 600)
-    assert written[SERVER_HOST].limits == Limits(20, 121)
+    assert written[SERVER_HOST].limits == Limits(20, 51)
     others = {f"web{n}.example.net": {"tunnel": _nth(n)} for n in range(2, 12)}
-    assert read({**INVENTORY, **others}, []).nodes[SERVER_HOST].limits == Limits(20, 131)
+    assert read({**INVENTORY, **others}, []).nodes[SERVER_HOST].limits == Limits(20, 61)
 
 
 def _nth(number: int) -> dict[str, Any]:

@@ -40,17 +40,21 @@ def test_of_a_host_that_goes_back_what_failed_is_told_alone() -> None:
 
 
 def test_what_was_waited_for_is_told_with_how_long_and_what_to_do() -> None:
-    assert failures.no_end(120) == (
-        "no end of a command in 120 s, and it may still be at work there: run again; "
+    assert failures.no_end(51) == (
+        "no end of a command in 51 s, and it may still be at work there: run again; "
         "`ssh_command_timeout` allows more"
     )
     told = [failures.unconnected(phase, 20) for phase in failures.Phase]
     assert told == [
-        "no TCP connection in 20 s: is it up, and does nothing drop what goes to its SSH port? "
+        "no TCP connection in 20 s: is its name known, is it up, and does nothing drop what goes "
+        "to its SSH port? `ssh_connect_timeout` allows more",
+        "its `ProxyCommand` says nothing in 20 s: what does `ssh` say? "
         "`ssh_connect_timeout` allows more",
         "it takes the TCP connection and says nothing in 20 s: is that sshd's port? is it frozen? "
         "`ssh_connect_timeout` allows more",
         "no end of the exchange of keys in 20 s: is it frozen? are large packets lost on the way? "
+        "`ssh_connect_timeout` allows more",
+        "no answer of the SSH agent here in 20 s: what does `ssh-add -l` say? "
         "`ssh_connect_timeout` allows more",
         "no answer to the login in 20 s: what does PAM wait for there, a directory server? "
         "`ssh_connect_timeout` allows more",

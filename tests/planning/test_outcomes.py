@@ -89,6 +89,8 @@ def test_a_line_holds_what_was_said_first() -> None:
     assert short("it broke:\nbadly") == "it broke"
     told = f"{'no route ' * 9}to it: {'do this ' * 9}"
     assert short(told) == f"{'no route ' * 9}to it"
+    # As much as there is room for.
+    assert short(f"unknown: {'no route ' * 9}to it: do this") == f"unknown: {'no route ' * 9}to it"
     assert short("word " * 40) == f"{'word ' * 19}word…"
     assert short("x" * 200) == f"{'x' * (WHY_MAX - 1)}…"
 

@@ -134,6 +134,17 @@ def test_paramikos_files_are_read_so_too() -> None:
     assert [*connection._decoded(Said(f"one\n\ntw{long}".encode()))] == ["one", "", f"tw{long}"]
 
 
+def test_a_session_that_was_given_up_ends_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BufferedFile, "__del__", BufferedFile.__del__)
+    file: Any = BufferedFile()
+    file._set_mode("w")
+    file._wbuffer.close()
+    with pytest.raises(ValueError, match="closed file"):
+        file.__del__()
+    connection.forget_hung_sessions()
+    file.__del__()
+
+
 def test_what_is_sent_and_answered_is_compressed(tmp_path: Path) -> None:
     state = bare("ifupdown", "client")
     host = SshHost(state, state)

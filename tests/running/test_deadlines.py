@@ -42,6 +42,7 @@ AT: list[tuple[At, str]] = [
     ("banner", "unreachable"),
     ("login", "unreachable"),
     ("read", "failed"),
+    ("rehearse", "failed"),
     ("change", "undone"),
     ("confirm", "undone"),
     ("verify", "failed"),

@@ -48,10 +48,7 @@ campaign: setup lab-packages
 bench: setup check-packages lab-packages $(ANSIBLE)/installed
 	.ci/packages iperf3=iperf3 ethtool=ethtool
 	.ci/packages sshd=openssh-server ssh=openssh-client ping=iputils-ping sysctl=procps
-	$(PYTHON) -m tests.bench.against
-	$(PYTHON) -m tests.bench.wide
-	$(PYTHON) -m tests.bench.hanging
-	$(PYTHON) -m tests.bench.filter
+	$(PYTHON) -m tests.bench
 
 test-quick: check lab-packages
 	$(PYTHON) -m pytest -m quick

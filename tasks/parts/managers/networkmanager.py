@@ -111,6 +111,11 @@ fi 2>/dev/null""",
                 f"`systemctl enable {_DISPATCHER_UNIT}`"
             )
 
+    def late_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        # It makes a thousand in seconds.
+        del site, state
+        return ()
+
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         if not state.answers.get(self.question.name):
             return

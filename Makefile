@@ -42,6 +42,7 @@ bench: setup check-packages lab-packages
 	.ci/packages iperf3=iperf3 ethtool=ethtool
 	.ci/packages sshd=openssh-server
 	$(PYTHON) -m tests.bench.wide
+	$(PYTHON) -m tests.bench.tunnels
 	$(PYTHON) -m tests.bench.filter
 
 test-quick: check lab-packages

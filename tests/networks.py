@@ -19,7 +19,7 @@ make() {
 """
 
 
-def run(script: str) -> list[str]:
+def run(script: str, seconds: float = 120) -> list[str]:
     """What a shell script prints that is root in namespaces of its own; `make NAME …` makes more.
 
     The test is skipped where the kernel lets nobody do so, or a program is missing.
@@ -38,7 +38,7 @@ def run(script: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=seconds,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -233,25 +233,20 @@ def deployed(
 ) -> HostState:
     """The same host after a run: as its plan says, in files and in the kernel.
 
-    It carries what a host of that role does, or another node with one tunnel.
+    It carries what a host of that role does, or another node.
     """
     state, own = before or bare(manager, role), carried or node(role)
     found = plan(own, state)
-    (end,) = own.ends
     files: dict[str, File] = {c.path: c.after for c in found.changes.files if c.after is not None}
-    link = Link(
-        end.interface,
-        "sit",
-        True,
-        end.mtu,
-        (end.network, "fe80::c633:640a/64"),
-        end.local,
-        end.remote,
-        end.ttl,
-    )
-    links = {**state.links, end.interface: link}
-    routes = [*state.routes, Route(end.connected, None, end.interface, "kernel", 256)]
-    routes += [Route(d, str(end.peer), end.interface, "static", 1024) for d in end.destinations]
+    links, routes, sysctls = dict(state.links), [*state.routes], dict(state.sysctls)
+    for end in own.ends:
+        addresses = (end.network, "fe80::c633:640a/64")
+        ends = (end.local, end.remote, end.ttl)
+        links[end.interface] = Link(end.interface, "sit", True, end.mtu, addresses, *ends)
+        routes.append(Route(end.connected, None, end.interface, "kernel", 256))
+        routes += [Route(d, str(end.peer), end.interface, "static", 1024) for d in end.destinations]
+        conf = f"net/ipv6/conf/{end.interface}"
+        sysctls |= sit.settings(end) | {f"{conf}/hop_limit": "64", f"{conf}/mtu": str(end.mtu)}
     routes += [
         Route(str(prefix), None, "lo", "boot", UNREACHABLE_METRIC, "unreachable")
         for prefix in own.routed_here
@@ -262,9 +257,6 @@ def deployed(
         links[lan.interface] = replace(inside, addresses=(*inside.addresses, str(lan.address)))
         units[f"60-culvert-radvd-{lan.interface}.service"] = Unit(True, True, True)
     units[filtering.SERVICE] = Unit(True, True, True)
-    conf = f"net/ipv6/conf/{end.interface}"
-    sysctls = {**state.sysctls, **sit.settings(end)}
-    sysctls |= {f"{conf}/hop_limit": "64", f"{conf}/mtu": str(end.mtu)}
     if own.forwards:
         for path in sysctls:
             if path.endswith("/forwarding"):

@@ -110,7 +110,7 @@ class Tunnel:
     # What is the client's by its other tunnels, where this one takes all that it sends.
     beside: tuple[IPNetwork, ...] = ()
 
-    @property
+    @cached_property
     def inner(self) -> tuple[IPNetwork, ...]:
         """The IPv6 addresses that are the client's: its own, and what is routed to it."""
         return (IPNetwork(self.client_ipv6), *self.routed_prefixes)
@@ -147,9 +147,14 @@ class End:
         return f"{self.address}/{PREFIX_LENGTH}"
 
     @cached_property
-    def connected(self) -> str:
+    def pair(self) -> IPNetwork:
         """The prefix that holds both addresses and nothing else."""
-        return f"{min(self.address, self.peer)}/{PREFIX_LENGTH}"
+        return IPNetwork((int(min(self.address, self.peer)), PREFIX_LENGTH), 6)
+
+    @cached_property
+    def connected(self) -> str:
+        """The same, as `ip route` prints it."""
+        return str(self.pair)
 
     @property
     def default_route(self) -> bool:

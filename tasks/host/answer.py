@@ -324,9 +324,22 @@ def _units(text: str) -> dict[str, Unit]:
             is_masked=block["UnitFileState"] == "masked",
             is_off_at_boot=block["UnitFileState"] == "masked"
             or (block["UnitFileState"] == "disabled" and not any(map(block.get, asking.ASKING))),
+            start_limit=_seconds(block.get("TimeoutStartUSec", "infinity")),
         )
         for block in blocks
     }
+
+
+def _seconds(span: str) -> float | None:
+    """A span of time as systemctl prints it, `1min 30s`; None for `infinity` (systemd.time(7))."""
+    if span == "infinity":
+        return None
+    words = (re.fullmatch(r"([\d.]+)([a-z]+)", word) for word in span.split())
+    return sum(float(word[1]) * _UNITS_OF_TIME[word[2]] for word in words if word)
+
+
+_UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_UNITS_OF_TIME |= {"w": 604800, "month": 2629800, "y": 31557600}
 
 
 def _room(text: str) -> dict[str, Room]:

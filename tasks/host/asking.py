@@ -21,8 +21,8 @@ ROUTES = ("default", *PROTOCOLS, "proxies", "around")
 # Whoever uses an address of it may use any other one.
 _NEIGHBOURHOOD = 64
 
-# Of a unit: what it is, and which others have it started.
-PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
+# Of a unit: what it is, how long it may take to start, and which others have it started.
+PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "TimeoutStartUSec")
 ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 
 _MEASURING = Path(__file__).with_name("path.pl")

@@ -124,7 +124,7 @@ class _Kernel:
                 # What is named, also without a value, is for no pattern to set.
                 fitting = {path for path in paths - settings.explicit if _fits(path, setting.key)}
             else:
-                fitting = {setting.key} & paths
+                fitting = {setting.key} if setting.key in paths else set()
             for path in sorted(fitting):
                 is_new = again or setting.value != self._value(path)
                 self.settings[path] = setting

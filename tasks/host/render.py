@@ -1,5 +1,6 @@
 """Pure: a template and what fills it, to the text of a file on a host."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,4 +16,8 @@ _ENVIRONMENT = Environment(
 
 def render(template: str, **values: Any) -> str:
     """The text of the template at this path below `templates/`."""
-    return _ENVIRONMENT.get_template(template).render(values)
+    return _template(template).render(values)
+
+
+# Jinja's own cache looks at the file each time, which is once for each tunnel.
+_template = cache(_ENVIRONMENT.get_template)

@@ -126,6 +126,8 @@ class Unit:
     is_masked: bool = False
     # Masked, or disabled and asked for by no other unit.
     is_off_at_boot: bool = False
+    # After how many seconds its start is ended; None where it never is, or that isn't told.
+    start_limit: float | None = None
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def obstacles(site: Site, state: HostState) -> Iterable[str]:
 
     Addresses and proxy entries are looked at with all that the host uses already.
     """
-    there = held(state) - recorded(state).keys()
+    there = _rejections(state) - recorded(state).keys()
     for prefix in site.node.routed_here:
         if (route := unreachable(str(prefix))) in there:
             yield (
@@ -117,16 +117,20 @@ def held(state: HostState) -> set[Addition]:
     """All that is there, whoever made it."""
     return {
         *(proxy(each, device) for each, device in state.proxies),
-        *(
-            unreachable(route.destination)
-            for route in state.routes
-            if route.type == "unreachable" and route.metric == UNREACHABLE_METRIC
-        ),
+        *_rejections(state),
         *(
             address(network, link.name)
             for link in state.links.values()
             for network in link.addresses
         ),
+    }
+
+
+def _rejections(state: HostState) -> set[Addition]:
+    return {
+        unreachable(route.destination)
+        for route in state.routes
+        if route.type == "unreachable" and route.metric == UNREACHABLE_METRIC
     }
 
 
@@ -139,22 +143,24 @@ def checks(site: Site, staged: Mapping[str, str]) -> Iterable[str]:
 def stopping(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is no longer needed goes, while the old record is still there to tell of it."""
     del changed
-    there, kept = held(state), {*wanted(site)}
-    for old in recorded(state):
-        if old in there and old not in kept:
+    kept = {*wanted(site)}
+    leaving = [old for old in recorded(state) if old not in kept]
+    there = held(state) if leaving else ()
+    for old in leaving:
+        if old in there:
             yield Step((f"-{old.line}",), old.taking_back, undo=(old.add,))
 
 
 def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
     """What is needed and not there."""
     del changed
-    there, reasons = held(state), _reasons(site)
-    for new in wanted(site):
-        if new not in there:
-            reason = reasons.get(new, "")
-            # Whoever has taken it back before has done no harm.
-            undo = tuple(f"{command} || true" for command in new.taking_back)
-            yield Step((f"+{new.line}",), (new.add,), undo, reason)
+    there = held(state)
+    missing = [new for new in wanted(site) if new not in there]
+    reasons = _reasons(site) if missing else {}
+    for new in missing:
+        # Whoever has taken it back before has done no harm.
+        undo = tuple(f"{command} || true" for command in new.taking_back)
+        yield Step((f"+{new.line}",), (new.add,), undo, reasons.get(new, ""))
 
 
 def _reasons(site: Site) -> dict[Addition, str]:

@@ -120,12 +120,11 @@ def _leaving(site: Site, state: HostState) -> Mapping[Manager, Collection[str]]:
     }
     leaving: dict[Manager, list[str]] = {}
     for path in state.files:
-        # Managers of one family write to the same path.
-        candidates = (manager, *managers.MANAGERS)
-        holder = next((each for each in candidates if each and each.defines(path)), None)
-        interface = holder.defines(path) if holder else None
-        if holder is None or interface is None:
+        definers = managers.definers(path)
+        holder = manager if manager in definers else next(iter(definers), None)
+        if holder is None:
             continue
+        interface = definers[holder]
         link = state.links.get(interface, _NO_LINK)
         stays = interface in declared and holder is manager
         if not stays or wanted.get((link.local, link.remote), interface) != interface:

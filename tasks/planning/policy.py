@@ -62,11 +62,10 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
 
 def _into(end: End, site: Site) -> Iterator[tuple[Packet, IPNetwork]]:
     """Packets that are to go into a tunnel, each with the prefix that is to lead it there."""
-    pair = IPNetwork(end.connected)
-    yield Packet(end.address, end.peer), pair
+    yield Packet(end.address, end.peer), end.pair
     if not end.is_client:
         internet = end.tunnel.server.probe_address
-        yield Packet(internet, end.peer, site.external_interface), pair
+        yield Packet(internet, end.peer, site.external_interface), end.pair
         for prefix in end.tunnel.routed_prefixes:
             yield Packet(internet, prefix[1], site.external_interface), prefix
 

@@ -94,15 +94,15 @@ def _uses(site: Site, state: HostState) -> Iterator[Use]:
     """Addresses, routes and their routers, but for those that are as wide as a server's prefix."""
     own, recorded = owned_interfaces(state), additions.recorded(state)
     for link in state.links.values():
-        for network in link.addresses:
+        for network in link.addresses if link.name not in own else ():
             address = IPAddress(network.partition("/")[0])
-            is_own = link.name in own or additions.address(network, link.name) in recorded
-            if address.version == 6 and not is_own:
+            if address.version == 6 and additions.address(network, link.name) not in recorded:
                 yield Use(f"address {address} is on {link.name}", IPNetwork(address), link.name)
     around = frames(site, state)
     for table, route in _reached(state):
-        is_recorded = additions.unreachable(route.destination) in recorded and route.is_rejection
-        if route.device in own or is_recorded or route.type in {"throw", "multicast"}:
+        if route.device in own or route.type in {"throw", "multicast"}:
+            continue
+        if route.is_rejection and additions.unreachable(route.destination) in recorded:
             continue
         if route.gateway:
             router = IPNetwork(route.gateway)
@@ -134,10 +134,10 @@ def is_wide(route: Route, around: Iterable[IPNetwork]) -> bool:
 def _entries(state: HostState) -> Iterator[Use]:
     """Proxy entries."""
     recorded = additions.recorded(state)
-    for address, device in sorted(state.proxies):
-        if additions.proxy(address, device) not in recorded:
-            clause = f"proxy entry {address} is on {device}"
-            yield Use(clause, IPNetwork(address), device, is_entry=True)
+    others = {each for each in state.proxies if additions.proxy(*each) not in recorded}
+    for address, device in sorted(others):
+        clause = f"proxy entry {address} is on {device}"
+        yield Use(clause, IPNetwork(address), device, is_entry=True)
 
 
 def _reached(state: HostState) -> Iterator[tuple[str, Route]]:
@@ -145,8 +145,9 @@ def _reached(state: HostState) -> Iterator[tuple[str, Route]]:
     for route in state.routes:
         yield MAIN, route
     named = {rule.table for rule in state.rules if rule.table and rule.is_common}
-    networks = {(route.device, route.network.ip) for route in state.routes}
-    for table in sorted(named & state.tables.keys()):
+    others = sorted(named & state.tables.keys())
+    networks = {(r.device, r.network.ip) for r in state.routes} if others else set()
+    for table in others:
         for route in state.tables[table]:
             # What comes with an address, and with its network, is told with that.
             is_told = route.type == "local" or (route.device, route.network.ip) in networks
@@ -178,9 +179,10 @@ def _of_pools(site: Site, state: HostState) -> Iterable[str]:
     own = owned_interfaces(state) | {site.external_interface}
     on_link = {*_on_link(site.external_interface, state)}
     for route in state.routes:
-        is_elsewhere = route.device not in own and not route.is_rejection
-        is_whole = route.network in prefixes and route.network not in on_link
-        if is_elsewhere and is_whole and route.type == "unicast":
+        is_elsewhere = route.device not in own and route.type == "unicast"
+        if route.is_rejection or not is_elsewhere or route.network in on_link:
+            continue
+        if route.network in prefixes:
             clause = f"route {route.destination} leads to {route.device}"
             use = Use(clause, route.network, route.device)
             yield _already([use], state, "have the tunnels' addresses and prefixes from elsewhere")
@@ -190,7 +192,7 @@ def _of_pair(
     end: End, uses: Iterable[Use], state: HostState, free_number: Callable[[Server], str]
 ) -> Iterable[str]:
     """A tunnel's two addresses."""
-    taking = _taking(uses, IPNetwork(end.connected))
+    taking = _taking(uses, end.pair)
     whose = "the tunnel" if end.is_client else f"{end.peer_host}'s tunnel"
     for use in taking:
         if use.router is not None:

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable
 
 from tasks.host.state import FALLBACK, HostState, sysctl_key
-from tasks.parts import filtering, openings
-from tasks.parts.managers import MANAGERS
+from tasks.parts import filtering, managers, openings
 from tasks.parts.part import Site
 from tasks.planning import exposure, policy
 
@@ -18,8 +17,14 @@ def warnings(site: Site, state: HostState) -> Iterable[str]:
     yield from policy.warnings(site, state)
     yield from filtering.warnings(state)
     yield from openings.warnings(site, state)
+    yield from _of_boot(site, state)
     yield from _of_fallback(site, state)
     yield from exposure.warnings(site, state)
+
+
+def _of_boot(site: Site, state: HostState) -> Iterable[str]:
+    if site.manager:
+        yield from managers.by_name(site.manager).late_at_boot(site, state)
 
 
 def _of_fallback(site: Site, state: HostState) -> Iterable[str]:
@@ -33,7 +38,7 @@ def _of_fallback(site: Site, state: HostState) -> Iterable[str]:
             f"run `ip link set {FALLBACK} down`"
         )
     yield from dict.fromkeys(
-        sentence for manager in MANAGERS for sentence in manager.raising_fallback(state)
+        sentence for manager in managers.MANAGERS for sentence in manager.raising_fallback(state)
     )
     for line in state.lines:
         if _RAISES_FALLBACK.search(line.text) and not line.text.lstrip().startswith("#"):

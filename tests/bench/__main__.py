@@ -6,7 +6,7 @@ The status is 1 where one of them missed a bar, or came to nothing.
 import subprocess
 import sys
 
-BENCHES = ("against", "wide", "hanging", "filter")
+BENCHES = ("against", "wide", "hanging", "tunnels", "filter")
 
 if __name__ == "__main__":
     ended = [subprocess.call([sys.executable, "-m", f"tests.bench.{name}"]) for name in BENCHES]

@@ -5,6 +5,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra_cli.main import main  # type: ignore[import-untyped]
 
+from tasks.declared import declaration
+from tasks.host.state import HostState
+from tasks.parts import managers
 from tests import answers, runs
-from tests.samples import pair
+from tests.samples import deployed, many, pair
 from tests.ssh_hosts import EMPTY
 
 # What tells a proof from what reads a host, and what is said of more checks than any has.
@@ -35,9 +39,32 @@ def inventory(hosts: int, prefix: str = "") -> tuple[runs.Hosts, dict[str, str]]
     for number in range(1, hosts // 2 + 1):
         for name, (own, _, after) in pair(number, prefix).items():
             data.append((name, own))
-            machine = f"{name}\nnet:[4026531840]"
-            said[name] = answers.text({**EMPTY, **answers.of(after), "machine": machine})
+            said[name] = answer(after, name)
     return data, said
+
+
+def answer(state: HostState, name: str = "fra1") -> str:
+    """What a host of that state answers."""
+    machine = f"{name}\nnet:[4026531840]"
+    return answers.text({**EMPTY, **answers.of(state), "machine": machine})
+
+
+def broker(tunnels: int, prefix: str = "") -> tuple[runs.Hosts, dict[str, str]]:
+    """A server with so many tunnels, each with a prefix, its clients, and what it answers."""
+    data: runs.Hosts = []
+    for name, own in many(tunnels, is_routed=True).items():
+        if "tunnel" in own:
+            own["tunnel"]["server"] = f"{prefix}{own['tunnel']['server']}"
+        data.append((f"{prefix}{name}", own))
+    (server, _), *_ = data
+    node = declaration.read(dict(data), managers.NAMES).nodes[server]
+    return data, {server: answer(deployed("networkd", "server", carried=node), server)}
+
+
+def program(said: Mapping[str, str], folder: Path) -> list[str]:
+    """pyinfra, with hosts that answer so."""
+    (folder / "answers").write_text(json.dumps(said))
+    return [sys.executable, "-m", "tests.bench.hosts", str(folder / "answers")]
 
 
 def _run(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, CommandOutput]:

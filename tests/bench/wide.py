@@ -5,7 +5,6 @@ turns: over fake ones, which answer at once, and, as root, over a real sshd. Wha
 memory is what a run over all takes more than one over a tenth.
 """
 
-import json
 import os
 import platform
 import statistics
@@ -19,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from tests import runs
 from tests.bench import sshd
-from tests.bench.hosts import ANSWERING, inventory
+from tests.bench.hosts import ANSWERING, inventory, program
 
 HOSTS = 500
 TURNS = 5
@@ -39,12 +38,12 @@ class Cost:
     memory: float
 
 
-def cost(program: Sequence[str], hosts: runs.Hosts, folder: Path, *arguments: str) -> Cost:
+def cost(pyinfra: Sequence[str], hosts: runs.Hosts, folder: Path, *arguments: str) -> Cost:
     """What a run takes that finds nothing to change, or does nothing."""
     written = folder / "inventory.py"
     written.write_text(f"hosts = {hosts!r}\n")
     process = subprocess.Popen(
-        [*program, str(written), *arguments],
+        [*pyinfra, str(written), *arguments],
         cwd=runs.REPOSITORY,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -61,15 +60,15 @@ def cost(program: Sequence[str], hosts: runs.Hosts, folder: Path, *arguments: st
     return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def compare(what: str, program: Sequence[str], hosts: runs.Hosts, folder: Path) -> bool:
+def compare(what: str, pyinfra: Sequence[str], hosts: runs.Hosts, folder: Path) -> bool:
     """Print a line of CPU and one of memory; whether both bars are met."""
     ratios, memory = [], []
     for turn in range(TURNS):
         order = (DEPLOY, NOTHING) if turn % 2 else (NOTHING, DEPLOY)
-        found = {each: cost(program, hosts, folder, *each) for each in order}
+        found = {each: cost(pyinfra, hosts, folder, *each) for each in order}
         ratios.append(found[DEPLOY].cpu / found[NOTHING].cpu)
         memory.append(found[DEPLOY].memory)
-    few = cost(program, hosts[: len(hosts) // 20 * 2], folder, *DEPLOY)
+    few = cost(pyinfra, hosts[: len(hosts) // 20 * 2], folder, *DEPLOY)
     each = (statistics.median(memory) - few.memory) / (len(hosts) - len(hosts) // 20 * 2)
     ratio = statistics.median(ratios)
     verdicts = ["met" if ratio <= CPU_BAR else "MISSED", "met" if each <= MEMORY_BAR else "MISSED"]
@@ -89,9 +88,8 @@ def main() -> int:
     with TemporaryDirectory() as name:
         folder = Path(name)
         data, said = inventory(hosts, "@fake/")
-        (folder / "answers").write_text(json.dumps(said))
-        program = (sys.executable, "-m", "tests.bench.hosts", str(folder / "answers"))
-        met = compare("fake", program, [(each, {**own, **FAKE}) for each, own in data], folder)
+        fake = program(said, folder)
+        met = compare("fake", fake, [(each, {**own, **FAKE}) for each, own in data], folder)
         if sshd.PROGRAM is None or os.geteuid():
             print("over a real sshd: left out, it takes root, and sshd (openssh-server)")
             return 1 - met

@@ -380,6 +380,18 @@ def test_what_does_not_start_at_boot(
 
 
 @pytest.mark.parametrize(
+    ("span", "seconds"),
+    [("5min", 300), ("1min 30s", 90), ("500ms", 0.5), ("infinity", None)],
+)
+def test_how_long_a_service_may_take_to_start(
+    answer: str, span: str, seconds: float | None
+) -> None:
+    known = "Id=radvd.service\n"
+    found = parse(answer.replace(known, f"{known}TimeoutStartUSec={span}\n"))
+    assert found.units["radvd.service"].start_limit == seconds
+
+
+@pytest.mark.parametrize(
     ("text", "path"),
     [
         ("", None),

@@ -5,6 +5,7 @@ import zlib
 import pytest
 
 from tasks import parts
+from tasks.declared.model import Node
 from tasks.host.rollback import Guard
 from tasks.parts import managers
 from tasks.planning.plan import plan
@@ -36,15 +37,20 @@ CHANGING = 20_000
 GUARD = Guard(by="alice@laptop from 192.0.2.9", run="run-1", stamp="run-0")
 
 
-def told(manager: str, tunnels: int) -> int:
-    """The length of an answer: of a real kernel's tables, and the files that a run has written."""
-    node = server(tunnels, is_routed=True)
+def linked(node: Node) -> str:
+    """Shell commands that make what the kernel holds of a server."""
     lines = [
         line.format(end=end, number=number)
         for number, end in enumerate(node.ends, 1)
         for line in (*TUNNEL, *(f"route add {net} dev {end.interface}" for net in end.destinations))
     ]
-    told = networks.run("\n".join([LINK, *lines, "END", "set +e", parts.script(node)]))
+    return "\n".join([LINK, *lines, "END"])
+
+
+def told(manager: str, tunnels: int) -> int:
+    """The length of an answer: of a real kernel's tables, and the files that a run has written."""
+    node = server(tunnels, is_routed=True)
+    told = networks.run("\n".join([linked(node), "set +e", parts.script(node)]))
     assert sum("vxlan" in line for line in told)
     host, bare = starting(manager, "server")
     apply(plan(node, bare).changes, host)

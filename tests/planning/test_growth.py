@@ -9,14 +9,18 @@ from types import FrameType
 
 import pytest
 
+from tasks import parts
 from tasks.declared import declaration
 from tasks.declared.model import Node
+from tasks.host import answer
 from tasks.host.changes import Changes
 from tasks.parts import managers
 from tasks.planning import proof
 from tasks.planning.plan import plan
+from tests import answers
 from tests.planning.simulated import apply, read, starting
-from tests.samples import HOSTS, many
+from tests.samples import HOSTS, deployed, many
+from tests.ssh_hosts import EMPTY
 
 FEW, MANY = 40, 400
 # Ten times the tunnels; what sorts takes a little more than that.
@@ -98,6 +102,23 @@ def test_the_script_and_the_diff() -> None:
         return lambda: (changes.script(), changes.diff())
 
     assert_grows(script)
+
+
+def test_the_script_that_reads_a_host() -> None:
+    def work(tunnels: int) -> Callable[[], object]:
+        node = server(tunnels, is_routed=True)
+        return lambda: parts.script(node, measures=True)
+
+    assert_grows(work)
+
+
+def test_the_answer() -> None:
+    def work(tunnels: int) -> Callable[[], object]:
+        state = deployed("networkd", "server", carried=server(tunnels, is_routed=True))
+        said = answers.text({**EMPTY, **answers.of(state)})
+        return lambda: answer.parse(said)
+
+    assert_grows(work)
 
 
 def test_the_proof() -> None:

@@ -290,6 +290,27 @@ def assert_unheard(machine: LabMachine, tunnel: str) -> None:
     assert advertisements.PREFIX not in kernel
 
 
+def assert_as_by_hand(machine: LabMachine, tunnel: str) -> None:
+    """To the kernel it is what the documented command makes, but for its name and its far end."""
+    show = "ip -json -details link show dev"
+    (own,) = json.loads(machine.run(f"{show} {tunnel}").stdout)
+    ends = own["linkinfo"]["info_data"]
+    (by_hand,) = json.loads(
+        machine.run(
+            f"ip tunnel add by-hand mode sit remote {_NOBODY} local {ends['local']} "
+            f"ttl {ends['ttl']} && ip link set by-hand up && {show} by-hand; ip link delete by-hand"
+        ).stdout
+    )
+    for each in (own, by_hand):
+        del each["linkinfo"]["info_data"]["remote"]
+        for key in ("ifindex", "ifname", "address", "broadcast"):
+            del each[key]
+    assert own == by_hand
+
+
+_NOBODY = "192.0.2.77"
+
+
 def assert_tcp(lab: Lab, case: Case) -> None:
     """10 MB arrive intact in both directions."""
     client, internet = lab.machine(case.client), lab.machine("internet")

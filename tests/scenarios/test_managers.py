@@ -30,6 +30,7 @@ from tests.scenarios.observation import (
     Observation,
     Pings,
     Solicitations,
+    assert_as_by_hand,
     assert_both_ways,
     assert_unheard,
     differences,
@@ -210,10 +211,15 @@ def removed(stage: Stage) -> None:
 def is_deployed(stage: Stage, host: str) -> None:
     """A run would find nothing to change, and nothing that came out of the tunnel was heard."""
     assert pending(stage.lab, stage.hosts, host) == ""
-    for case in straight(stage.topology):
-        for name, tunnel in ((case.server, case.server_interface), (case.client, "sit-ipv6")):
-            if name == host:
-                assert_unheard(stage.lab.machine(host), tunnel)
+    for name, tunnel in _ends(stage.topology):
+        if name == host:
+            assert_unheard(stage.lab.machine(host), tunnel)
+
+
+def _ends(topology: Topology) -> Iterable[tuple[str, str]]:
+    """Each host with the interface of its tunnel."""
+    for case in straight(topology):
+        yield from ((case.server, case.server_interface), (case.client, "sit-ipv6"))
 
 
 def is_proven(stage: Stage, host: str) -> None:
@@ -222,6 +228,14 @@ def is_proven(stage: Stage, host: str) -> None:
     assert any(line.startswith("verified: ") for line in lines), stage.run.output
     assert not any(line.startswith("expected: ") for line in lines)
     is_deployed(stage, host)
+    is_as_by_hand(stage, host)
+
+
+def is_as_by_hand(stage: Stage, host: str) -> None:
+    """No setting of the tunnel itself costs it throughput."""
+    for name, tunnel in _ends(stage.topology):
+        if name == host:
+            assert_as_by_hand(stage.lab.machine(host), tunnel)
 
 
 def is_unchanged(stage: Stage, host: str) -> None:
@@ -235,6 +249,7 @@ def is_unchanged(stage: Stage, host: str) -> None:
 
 def is_back(stage: Stage, host: str) -> None:
     is_deployed(stage, host)
+    is_as_by_hand(stage, host)
     keeps_its_learned_route(stage, host)
 
 

@@ -3,6 +3,7 @@
 `manager` is what one must be able to say, `unmanaged` what NetworkManager is told to leave alone.
 """
 
+from collections.abc import Mapping
 from functools import cache
 
 from tasks.host.state import HostState
@@ -33,10 +34,14 @@ def by_name(name: str) -> Manager:
 
 def owned_interfaces(state: HostState) -> frozenset[str]:
     """The tunnel interfaces that a file of Culvert defines, whether they are up or not."""
-    return frozenset().union(*map(_defined, state.files))
+    return frozenset(name for path in state.files for name in definers(path).values())
 
 
 @cache
-def _defined(path: str) -> frozenset[str]:
-    interfaces = (manager.defines(path) for manager in MANAGERS)
-    return frozenset(interface for interface in interfaces if interface is not None)
+def definers(path: str) -> Mapping[Manager, str]:
+    """The managers of which a tunnel's file may be called so, each with the tunnel's interface.
+
+    Those of one family write to the same path.
+    """
+    found = ((manager, manager.defines(path)) for manager in MANAGERS)
+    return {manager: interface for manager, interface in found if interface is not None}

@@ -18,6 +18,7 @@ _EXTERNAL_INTERFACE = f"{FOLDER}/{OWNED}-external-interface"
 _LOCAL_AREA_NETWORKS = f"{FOLDER}/{OWNED}-local-area-networks"
 
 _MAIN = "/etc/network/interfaces"
+_SERVICE = "networking.service"
 _RECORD = "record:"
 # Of three files, one for each of them and one for all, the settings that decide what is brought up
 # at boot.
@@ -44,6 +45,8 @@ class Ifupdown:
     source = f"source {FOLDER}/*"
     folders: tuple[str, ...] = (FOLDER,)
     own_folders: tuple[str, ...] = ()
+    seconds_each: tuple[float, float] | None = (0.04, 1.15)
+    """What a tunnel takes at boot, natively and on an emulated processor; None if not measured."""
     places = ("/etc/network/interfaces", FOLDER, "/etc/network/if-up.d")
     # A stanza `manual` makes no tunnel, it only hangs something on one.
     hand_made = (
@@ -112,7 +115,7 @@ fi 2>/dev/null""",
         if _flavour(state) != self.name:
             return
         settings = _settings(state)
-        yield from not_starting("networking.service", state)
+        yield from not_starting(_SERVICE, state)
         if settings.get("CONFIGURE_INTERFACES") == "no":
             yield (
                 f"{_DEFAULTS} has CONFIGURE_INTERFACES=no, so nothing would bring the tunnels up "
@@ -133,6 +136,21 @@ fi 2>/dev/null""",
                     f"which would not bring back what Culvert adds to {interface}: call the "
                     "stanza so"
                 )
+
+    def late_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        unit, count = state.units.get(_SERVICE), len(site.ends)
+        limit = unit.start_limit if unit else None
+        if self.seconds_each is None or limit is None:
+            return
+        least, most = (each * count for each in self.seconds_each)
+        if most > limit:
+            yield (
+                f"{self.name} brings up its {count:,} tunnels one after the other at boot, in "
+                f"{least:.0f} s on a fast machine and {most:.0f} s on a very slow one, and "
+                f"{_SERVICE} is ended after {limit:.0f} s, with those left down that it hasn't "
+                f"come to: give it more (`systemctl edit {_SERVICE}`: TimeoutStartSec under "
+                "[Service]), or share them among several servers; see docs/hosts.md"
+            )
 
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         if _flavour(state) != self.name:

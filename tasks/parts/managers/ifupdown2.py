@@ -25,6 +25,7 @@ class Ifupdown2(Ifupdown):
     """
 
     name = "ifupdown2"
+    seconds_each = None
     folders = (*Ifupdown.folders, _HOOKS, _HOOKS_BEFORE)
     # ifupdown2 comes without them.
     own_folders = ("network/if-up.d", "network/if-pre-up.d")

@@ -13,6 +13,7 @@ class IfupdownNg(Ifupdown):
     """
 
     name = "ifupdown-ng"
+    seconds_each = None
     # Up to 0.12 there are no patterns, and a line with one fails the whole file: then nothing is
     # up, and no evidence is found.
     source = f"source-directory {FOLDER}"

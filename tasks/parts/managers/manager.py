@@ -89,6 +89,9 @@ class Manager(Protocol):
     def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
         """Sentences on what would keep it from bringing all of that back after a boot."""
 
+    def late_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        """Sentences on tunnels that it may not come to before its own start is ended."""
+
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         """Sentences on what has it bring up the kernel's sit0 at boot, which nothing needs."""
 

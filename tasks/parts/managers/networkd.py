@@ -83,6 +83,11 @@ fi 2>/dev/null""",
                         "have its [Match] leave that interface out, or rename it"
                     )
 
+    def late_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        # Its start has ended by then: nothing ends it for what it still makes.
+        del site, state
+        return ()
+
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         # Of files with one name, /etc has the one that is read, then /run: as they are asked for.
         read: dict[str, str] = {}

@@ -111,6 +111,11 @@ fi 2>/dev/null""",
                 f"`systemctl enable {_DISPATCHER_UNIT}`"
             )
 
+    def late_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
+        # Its start has ended by then: nothing ends it for what it still makes.
+        del site, state
+        return ()
+
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         if not state.answers.get(self.question.name):
             return

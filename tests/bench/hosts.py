@@ -11,7 +11,6 @@ from typing import Any
 
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from pyinfra_cli.main import main  # type: ignore[import-untyped]
 
 from tasks.declared import declaration
 from tasks.host.state import HostState
@@ -77,6 +76,9 @@ def _run(self: FakeConnector, command: object, **arguments: Any) -> tuple[bool, 
 _said: dict[str, str] = {}
 
 if __name__ == "__main__":
+    # It replaces Python's threads: not where tests import this.
+    from pyinfra_cli.main import main  # type: ignore[import-untyped]
+
     _said.update(json.loads(Path(sys.argv.pop(1)).read_text()))
     FakeConnector.run_shell_command = _run  # type: ignore[method-assign,assignment]
     main()

@@ -291,13 +291,13 @@ def assert_unheard(machine: LabMachine, tunnel: str) -> None:
 
 
 def assert_as_by_hand(machine: LabMachine, tunnel: str) -> None:
-    """To the kernel it is what the documented command makes, but for its name and its far end."""
+    """To the kernel it is what the plain command makes, but for its name and its far end."""
     show = "ip -json -details link show dev"
     (own,) = json.loads(machine.run(f"{show} {tunnel}").stdout)
     ends = own["linkinfo"]["info_data"]
     (by_hand,) = json.loads(
         machine.run(
-            f"ip tunnel add by-hand mode sit remote {_NOBODY} local {ends['local']} "
+            f"ip link add by-hand type sit remote {_NOBODY} local {ends['local']} "
             f"ttl {ends['ttl']} && ip link set by-hand up && {show} by-hand; ip link delete by-hand"
         ).stdout
     )
@@ -305,7 +305,7 @@ def assert_as_by_hand(machine: LabMachine, tunnel: str) -> None:
         del each["linkinfo"]["info_data"]["remote"]
         for key in ("ifindex", "ifname", "address", "broadcast"):
             del each[key]
-    assert own == by_hand
+    assert own == by_hand, (own, by_hand)
 
 
 _NOBODY = "192.0.2.77"

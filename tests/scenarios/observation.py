@@ -304,10 +304,10 @@ def assert_as_by_hand(machine: LabMachine, tunnel: str) -> None:
     for each in (own, by_hand):
         # Some make it for IPv6 alone (`ip6ip`), as `ip tunnel add` does, and some for anything; of
         # some it gets no link-local address. Neither is anything to a packet of IPv6.
-        del each["inet6_addr_gen_mode"], each["linkinfo"]["info_data"]["proto"]
-        del each["linkinfo"]["info_data"]["remote"]
-        for key in ("ifindex", "ifname", "address", "broadcast"):
-            del each[key]
+        for key in ("inet6_addr_gen_mode", "ifindex", "ifname", "address", "permaddr", "broadcast"):
+            each.pop(key, None)
+        for key in ("proto", "remote"):
+            del each["linkinfo"]["info_data"][key]
     assert own == by_hand, (own, by_hand)
 
 

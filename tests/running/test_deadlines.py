@@ -56,9 +56,10 @@ def test_wherever_some_hosts_hang_all_others_are_done(tmp_path: Path, at: At, wo
     hung = [name for name in hosts if name.startswith("web")][:5]
     for name in hung:
         hosts[name].unkind = {at: "hangs"}
+    limits = CONNECTING if word == "unreachable" else ASKING
     with SshHosts(hosts) as listening:
         inventory = [
-            listening.data(name, **data, **(CONNECTING | ASKING if name in hung else {}))
+            listening.data(name, **data, **(limits if name in hung else {}))
             for name, (data, *_) in of.items()
         ]
         done = runs.run(tmp_path, inventory, "deploy.py", "-y")

@@ -13,18 +13,16 @@ connector @fake, is taken off Culvert's side alone; the ratio with all of it is 
 """
 
 import os
-import platform
 import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import commands, container, delay, sshd
+from tests.bench import commands, container, delay, here, sshd
 from tests.bench.commands import SERVER, Command, Wanted, Way
 
 TURNS = 5
@@ -145,10 +143,7 @@ def main() -> int:
     lacking += [] if commands.PLAYBOOK.exists() else [str(commands.PLAYBOOK)]
     if lacking or os.geteuid():
         sys.exit(f"this needs root, and {', '.join(lacking) or 'nothing more'}")
-    print(
-        f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}",
-        flush=True,
-    )
+    here.tell()
     is_met = True
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)

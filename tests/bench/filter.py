@@ -9,12 +9,10 @@ whose processor is emulated, with real 6in4.
 """
 
 import os
-import platform
 import shutil
 import sys
-from datetime import date
 
-from tests.bench import paired
+from tests.bench import here, paired
 from tests.bench.broker import Broker
 from tests.bench.namespaces import SIT, Namespaces
 from tests.bench.paired import BAR
@@ -86,7 +84,7 @@ def main() -> int:
     lacking = [each for each in ("nft", "iperf3", "ethtool", "ip") if not shutil.which(each)]
     if lacking or os.geteuid():
         sys.exit(f"this needs root, and {', '.join(lacking) or 'nothing more'}")
-    print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
+    here.tell()
     met = [in_namespaces(is_by_itself=each) for each in (False, True)]
     through_a_broker()
     return 0 if all(met) else 1

@@ -19,7 +19,6 @@ The time without them is that of the same run over all others.
 import json
 import logging
 import os
-import platform
 import signal
 import socket
 import sys
@@ -28,13 +27,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests import runs
-from tests.bench import sshd
+from tests.bench import here, sshd
 from tests.samples import pair
 from tests.ssh_hosts import At, How, SshHost, SshHosts
 
@@ -189,7 +187,7 @@ def hang(point: str, without: float) -> bool:
 def main() -> int:
     """The status is 1 where a bar isn't met."""
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
+    here.tell()
     with TemporaryDirectory() as folder:
         without = deploy(Path(folder))
     assert without.run.status == 0, without.run.output

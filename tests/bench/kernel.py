@@ -5,8 +5,6 @@ what `ip -batch` adds to it. Seconds are of CPU; what else runs has the rest. No
 is Linux's, and docs/hosts.md says what follows from it.
 """
 
-import os
-import platform
 import random
 import resource
 import socket
@@ -16,9 +14,10 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import date
 from ipaddress import IPv6Address
 from itertools import pairwise
+
+from tests.bench import here
 
 ENTRIES = (0, 200, 2_000, 10_000, 20_000)
 SOLICITATIONS = 400
@@ -140,7 +139,7 @@ def main() -> int:
     if "inside" not in sys.argv:
         program = [sys.executable, "-m", "tests.bench.kernel", "inside"]
         return subprocess.run(["unshare", "--net", *program], check=False).returncode
-    print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
+    here.tell()
     subprocess.run(["sh", "-e"], input=_LINK, text=True, check=True)
     entries()
     links()

@@ -7,14 +7,11 @@ that is proven, a VXLAN device for one that is read.
 """
 
 import gc
-import os
-import platform
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,7 +26,7 @@ from tasks.parts.part import Site
 from tasks.planning import proof
 from tasks.planning.plan import plan
 from tests import networks
-from tests.bench import hosts
+from tests.bench import here, hosts
 from tests.bench.wide import cost
 from tests.host.test_size import linked
 from tests.planning import proving
@@ -270,7 +267,7 @@ def runs(folder: Path) -> Iterable[bool]:
 
 def main() -> int:
     """The status is 1 where a bar isn't met."""
-    print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
+    here.tell()
     met = [*plans(), *growth(), *proofs()]
     with TemporaryDirectory() as folder:
         met += runs(Path(folder))

@@ -6,18 +6,16 @@ memory is what a run over all takes more than one over a tenth.
 """
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests import runs
-from tests.bench import sshd
+from tests.bench import here, sshd
 from tests.bench.hosts import ANSWERING, inventory, program
 
 HOSTS = 500
@@ -84,7 +82,7 @@ def compare(what: str, pyinfra: Sequence[str], hosts: runs.Hosts, folder: Path) 
 def main() -> int:
     """The status is 1 where a bar isn't met."""
     hosts = int(sys.argv[1]) if len(sys.argv) > 1 else HOSTS
-    print(f"{platform.node()}, {os.cpu_count()} cores, Linux {platform.release()}, {date.today()}")
+    here.tell()
     with TemporaryDirectory() as name:
         folder = Path(name)
         data, said = inventory(hosts, "@fake/")

@@ -11,6 +11,10 @@ NO_SESSION = (
     "sshd opens no session there: its `MaxSessions` is too low; agent forwarding (`ForwardAgent`, "
     "`ssh_forward_agent`) takes one of them for itself"
 )
+ENDED = (
+    "it takes the TCP connection and ends it: is that sshd's port? does it turn this machine away "
+    "(`MaxStartups`, `PerSourcePenalties`, fail2ban)?"
+)
 # What is begun isn't undone by a connection that ends.
 _AT_WORK = "it may still be at work there: run again"
 NO_END = "no end of a command in"

@@ -36,7 +36,7 @@ class _SilentError(Exception):
 
 
 class UnansweredError(TimeoutError):
-    """A connection that came to no end, with the sentence about it."""
+    """A connection that came to nothing, with the sentence about it."""
 
 
 def hold(host: Host, limits: Limits) -> None:
@@ -101,8 +101,24 @@ def _attempt(
             sentence = failures.unconnected(_phase(connector), seconds)
             close(connector)
             raise UnansweredError(sentence) from None
+        except (OSError, EOFError, SSHException) as error:
+            if not _is_ended(error):
+                raise
+            raise UnansweredError(failures.ENDED) from error
 
     return limited
+
+
+def _is_ended(error: Exception) -> bool:
+    """Whether that is of a peer which ended the connection.
+
+    By when it did so, it is the kernel's error, the end of what is read, or either within
+    paramiko's, which may say nothing at all.
+    """
+    if isinstance(error, SSHException):
+        inner = error.__context__
+        return not str(error) or (isinstance(inner, Exception) and _is_ended(inner))
+    return isinstance(error, EOFError | ConnectionResetError | BrokenPipeError)
 
 
 def _phase(connector: BaseConnector) -> failures.Phase:

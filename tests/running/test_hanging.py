@@ -54,14 +54,20 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+def version_alone(connection: socket.socket) -> None:
+    connection.sendall(b"SSH-2.0-x\r\n")
+
+
 SILENT = "it takes the TCP connection and says nothing in 4 s"
-SAYS: dict[str, tuple[Callable[[socket.socket], None], str | tuple[str, ...]]] = {
+ENDED = "it takes the TCP connection and ends it"
+SAYS: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "a byte at a time": (repeat(b"S", 1), SILENT),
     "other lines": (repeat(b"hello\r\n", 1), SILENT),
     "a line without an end": (repeat(b"x" * 65536, 0), SILENT),
     "its version alone": (repeat(b"SSH-2.0-x\r\n", 60), "no end of the exchange of keys in 4 s"),
-    # Before or after this end has said who it is.
-    "nothing, and goes": (reset, ("SSH error (", "EOF error (")),
+    "nothing, and goes": (reset, ENDED),
+    "nothing, and goes in peace": (lambda _: None, ENDED),
+    "its version, and goes": (version_alone, ENDED),
 }
 
 

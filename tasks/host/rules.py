@@ -38,45 +38,63 @@ class Rule:
     def matches(self, packet: Packet) -> bool:
         """Whether it is for a packet without a mark, of any protocol."""
         is_for_it = (
-            _is_in(packet.source, self._after("from"))
-            and _is_in(packet.destination, self._after("to"))
+            (self._source is None or packet.source in self._source)
+            and (self._destination is None or packet.destination in self._destination)
             and self._after("iif") in {None, packet.interface}
-            and not _OTHER_SELECTORS & {*self._words}
+            and not self._other_selectors
             and self.table != _OF_VRF
         )
-        return is_for_it != (self._words[0] == "not")
+        return is_for_it != self._is_negated
 
     @property
     def is_common(self) -> bool:
         """Whether it is for all packets between some addresses."""
-        return not _OTHER_SELECTORS & {*self._words} or self._words[0] == "not"
+        return not self._other_selectors or self._is_negated
 
-    @property
+    @cached_property
     def table(self) -> str | None:
         """The table that is looked up, where that is what the rule does."""
         return self._after("lookup")
 
-    @property
+    @cached_property
     def is_rejection(self) -> bool:
         return bool(REJECTIONS & {*self._words})
 
-    @property
+    @cached_property
     def goes_to(self) -> int | None:
         """The priority of the rule to go on with."""
         target = self._after("goto")
         # Or `none`, where there is no such rule.
         return int(target) if target is not None and target.isdecimal() else None
 
-    @property
+    @cached_property
     def suppressed(self) -> int:
         """The length of prefix up to which it takes a route for none."""
         return int(self._after("suppress_prefixlength") or -1)
 
     def check(self) -> None:
         """Raise AddrFormatError or ValueError where a word is none of a rule's."""
-        for word in ("from", "to"):
-            _is_in(_ANY, self._after(word))
-        _ = self.suppressed
+        _ = self._source, self._destination, self.suppressed
+
+    @cached_property
+    def _source(self) -> IPNetwork | None:
+        return self._prefix("from")
+
+    @cached_property
+    def _destination(self) -> IPNetwork | None:
+        return self._prefix("to")
+
+    def _prefix(self, word: str) -> IPNetwork | None:
+        prefix = self._after(word)
+        return None if prefix in {None, "all"} else IPNetwork(prefix)
+
+    @cached_property
+    def _is_negated(self) -> bool:
+        return self._words[0] == "not"
+
+    @cached_property
+    def _other_selectors(self) -> set[str]:
+        return _OTHER_SELECTORS & {*self._words}
 
     @cached_property
     def _words(self) -> list[str]:
@@ -86,13 +104,6 @@ class Rule:
         if word not in self._words[:-1]:
             return None
         return self._words[self._words.index(word) + 1]
-
-
-_ANY = IPAddress("::")
-
-
-def _is_in(address: IPAddress, prefix: str | None) -> bool:
-    return prefix in {None, "all"} or address in IPNetwork(prefix)
 
 
 def parse(text: str) -> tuple[Rule, ...]:

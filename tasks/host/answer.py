@@ -121,7 +121,9 @@ def _json_documents(text: str) -> list[Any]:
 
 
 def _documents(text: str) -> Iterable[Any]:
-    decoder = json.JSONDecoder()
+    # Before iproute2 6.3, where a route is encapsulated comes as a second `dst`; before 7.0, an
+    # alias may have any character.
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=lambda all: dict(reversed(all)))
     at = 0
     while start := _VISIBLE.search(text, at):
         document, at = decoder.raw_decode(text, start.start())
@@ -213,6 +215,9 @@ def _tables(around: list[Any]) -> dict[str, tuple[Route, ...]]:
 def _routes_of(told: list[Any], protocol: str) -> Iterable[tuple[str, Route]]:
     """Routes, each with the table that it is in."""
     for entry in told:
+        # By where it comes from, no tunnel's packet takes it: of all others it says nothing.
+        if entry.get("from", "all") != "all":
+            continue
         # A multipath route has its devices in `nexthops`.
         for hop in entry.get("nexthops", [entry]):
             yield (

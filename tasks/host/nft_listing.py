@@ -61,6 +61,8 @@ _PAYLOAD = {
 _VERSIONS = {"ipv4": "4", "ipv6": "6", "ip": "4", "ip6": "6"}
 _WITH_PORTS = ("6", "17", "33", "132", "136")
 _UNSURE = {"timeout", "dynamic"}
+# In braces where it is jumped to, a chain is told as text, and none of its rules as a rule.
+_IN_BRACES = re.compile(r"(?:jump|goto) \{.*\b(?:drop|reject)\b", re.DOTALL)
 _ANNOUNCED = re.compile(r"^table (\S+ .+)$", re.MULTILINE)
 
 
@@ -96,6 +98,7 @@ def parse(text: str, *, is_terse: bool = False) -> Ruleset:
             if table.partition(" ")[0] in _FAMILIES:
                 unread.append(table)
     sets = _Sets(is_terse)
+    dormant = {*_dormant(entries)}
     policies: dict[Chain, str] = {}
     rules: dict[tuple[Place, str], list[Rule]] = {}
     told = [*_told(entries)]
@@ -105,15 +108,30 @@ def parse(text: str, *, is_terse: bool = False) -> Ruleset:
         elif kind == "chain":
             place = (NFT, entry["family"], entry["table"])
             rules.setdefault((place, entry["name"]), [])
-            if "hook" in entry:
+            if "hook" in entry and (entry["family"], entry["table"]) not in dormant:
                 chain = Chain(*place, entry["name"], entry["hook"])
                 policies[chain] = entry.get("policy", "accept")
     for kind, entry in told:
         if kind == "rule":
             rule = parse_rule(entry, sets)
             rules.setdefault((rule.place, rule.chain), []).append(rule)
+            if any(map(_is_in_braces, _listed(entry.get("expr")))):
+                unread.append(f"{rule.family} {rule.table}")
     found = {key: tuple(each) for key, each in rules.items()}
-    return Ruleset(policies, found, unread=tuple(unread))
+    return Ruleset(policies, found, unread=tuple(dict.fromkeys(unread)))
+
+
+def _dormant(entries: Iterable[object]) -> Iterator[tuple[str, str]]:
+    """The tables that are put to sleep: no packet meets their chains."""
+    for found in entries:
+        table = found.get("table") if isinstance(found, dict) else None
+        if isinstance(table, dict) and "dormant" in _listed(table.get("flags")):
+            yield table.get("family", ""), table.get("name", "")
+
+
+def _is_in_braces(statement: object) -> bool:
+    """Whether it leads to rules that can't be read, of which one drops."""
+    return isinstance(statement, str) and _IN_BRACES.match(statement) is not None
 
 
 def _told(entries: Iterable[object]) -> Iterator[tuple[str, Mapping[str, Any]]]:

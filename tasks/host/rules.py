@@ -10,7 +10,9 @@ from netaddr import IPAddress, IPNetwork
 # What a rule may ask of a packet beside its addresses and where it came in. An ordinary packet has
 # no mark, and comes from no VRF.
 _OTHER_SELECTORS = {"tos", "dsfield", "fwmark", "oif", "uidrange", "ipproto", "sport", "dport"}
-_OTHER_SELECTORS |= {"tun_id", "flowlabel"}
+_OTHER_SELECTORS |= {"tun_id", "flowlabel", "dscp"}
+# Of a rule that goes to one which isn't there: the kernel goes on with the next.
+_UNRESOLVED = "[unresolved]"
 _OF_VRF = "[l3mdev-table]"
 REJECTIONS = frozenset({"blackhole", "unreachable", "prohibit"})
 """The types of rules and of routes that lead nowhere."""
@@ -64,8 +66,9 @@ class Rule:
     def goes_to(self) -> int | None:
         """The priority of the rule to go on with."""
         target = self._after("goto")
-        # Or `none`, where there is no such rule.
-        return int(target) if target is not None and target.isdecimal() else None
+        if target is None or not target.isdecimal() or _UNRESOLVED in self._words:
+            return None
+        return int(target)
 
     @cached_property
     def suppressed(self) -> int:

@@ -143,7 +143,8 @@ def _unread(site: Site, state: HostState) -> Iterable[str]:
     for table in state.ruleset.unread if site.ends else ():
         yield (
             f"what table {table} drops isn't known: `nft -j list table {table}` printed no JSON "
-            "that can be read; once it does, run again"
+            "that can be read, or a chain in braces (`jump { … }`), whose rules it doesn't tell; "
+            "once it does, or the chain has a name, run again"
         )
 
 

@@ -75,8 +75,9 @@ def _probes(node: Node, tunnels: Mapping[str, str], own: Collection[str]) -> Pro
 
 
 def looking(probes: Probes) -> str:
-    """A script that prints what works; `works` reads it."""
-    return rollback.program("export LC_ALL=C", perl.command(_PROBING, lines=probes.lines))
+    """A script that prints what works; `works` reads it. It fails where it can't look at all."""
+    probing = perl.command(_PROBING, lines=probes.lines)
+    return rollback.program("export LC_ALL=C", f"{{ {probing}\n}} || exit")
 
 
 def works(output: str) -> frozenset[str]:

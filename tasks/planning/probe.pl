@@ -37,8 +37,11 @@ sub now {
 }
 
 sub said {
-    open my $pipe, '-|', @_ or return;
-    return <$pipe>;
+    open my $pipe, '-|', @_ or die "$_[0]: $!\n";
+    my @lines = <$pipe>;
+    # What isn't seen now would not be missed afterwards.
+    close $pipe or die "@_ ended badly\n";
+    return @lines;
 }
 
 # --- Addresses ---

@@ -306,6 +306,28 @@ def test_rules_are_told_by_nft_and_by_iptables_each_of_what_it_knows(answer: str
     assert str(drop) == "chain ip6tables (legacy) filter FORWARD drops it (policy)"
 
 
+def test_a_destination_comes_before_what_a_route_is_encapsulated_for(answer: str) -> None:
+    """As iproute2 before 6.3 prints it: two fields of one name."""
+    plain = '{"dst":"default","gateway":"fe80::1"'
+    other = '"encap":"ip6","id":5,"src":"::","dst":"2001:db8:ffff::2"'
+    assert plain in answer
+    found = parse(answer.replace(plain, f'{{"dst":"default",{other},"gateway":"fe80::1"'))
+    assert found.routes == parse(answer).routes
+
+
+def test_a_route_for_some_senders_alone_is_none_for_others(answer: str) -> None:
+    plain = '{"dst":"default","gateway":"fe80::1"'
+    of_some = answer.replace(plain, '{"dst":"default","from":"2001:db8:7::/64","gateway":"fe80::1"')
+    others = [route for route in parse(answer).routes if route.gateway != "fe80::1"]
+    assert [*parse(of_some).routes] == others
+
+
+def test_an_alias_may_have_any_character(answer: str) -> None:
+    """As iproute2 before 7.0 prints it."""
+    odd = answer.replace('"ifname":"eth0"', '"ifname":"eth0","ifalias":"a\x1b[1mb"')
+    assert parse(odd).links == parse(answer).links
+
+
 def test_half_of_what_tells_machines_apart_tells_nothing(answer: str) -> None:
     assert parse(answer.replace("net:[4026531840]\n", "")).machine == ""
 

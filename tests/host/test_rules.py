@@ -24,6 +24,7 @@ PASSING = Packet(IPAddress("2001:db8:ffff::1"), IPAddress("2001:db8:1::3"), "eth
         ("not from all fwmark 0xca6c lookup 51820", True, True),
         ("not from 2001:db8:1::/64 lookup 100", False, True),
         ("from all uidrange 0-1000 lookup 100", False, False),
+        ("from all lookup 100 dscp EF", False, False),
         ("from all ipproto tcp dport 80 lookup 100", False, False),
         ("from all lookup [l3mdev-table]", False, False),
         ("from all lookup main suppress_prefixlength 0", True, True),
@@ -42,6 +43,8 @@ def test_rules_are_met_in_their_order() -> None:
         "0: from all lookup local",
         "20: from all lookup 7 suppress_prefixlength 0",
     ]
+    missing = rules.parse("8:\tfrom all goto 9 [unresolved]\n20:\tfrom all lookup 7\n")
+    assert [rule.table for rule in rules.met(HERE, missing)] == [None, "7"]
     assert [rule.table for rule in found] == ["local", None, None, "7"]
     assert [rule.suppressed for rule in found] == [-1, -1, -1, 0]
     assert [rule.is_rejection for rule in found] == [False, False, True, False]

@@ -245,6 +245,33 @@ def test_what_is_not_known_is_no_promise(expression: Any) -> None:
     assert all(isinstance(rule.text, str) for rule in found.all_rules())
 
 
+@pytest.mark.parametrize("flags", ["dormant", ["dormant"], ["owner", "dormant"]])
+def test_a_table_that_sleeps_drops_nothing(flags: object) -> None:
+    """Its chains hang on no hook, and its rules are as they were."""
+    place = {"family": "inet", "name": "filter"}
+    entries = [{"table": {**place, "flags": flags}}, *RULES["listing"]]
+    found = nft_listing.parse(json.dumps({"nftables": entries}))
+    assert ruleset().drops(OUTER)
+    assert not found.drops(OUTER)
+    assert found.rules == ruleset().rules
+
+
+@pytest.mark.parametrize(
+    ("chain", "unread"),
+    [
+        ("jump {\n\t\tct state established accept\n\t\tdrop\n\t}", ("inet filter",)),
+        ("goto {\n\t\treject with tcp reset\n\t}", ("inet filter",)),
+        ("jump {\n\t\taccept\n\t}", ()),
+        ("socket transparent 1", ()),
+    ],
+)
+def test_rules_in_braces_are_told_as_text_and_may_drop_anything(
+    chain: str, unread: tuple[str, ...]
+) -> None:
+    inside = [RULES["rules"]['iifname "eth0" accept'][0], chain]
+    assert ruleset(inside, inside, policy="accept").unread == unread
+
+
 @pytest.mark.parametrize(
     "text", ["", "nft: not a number", "{}", "[]", '{"nftables": [1, {"rule": 2}]}']
 )

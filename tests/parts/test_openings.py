@@ -217,7 +217,8 @@ def test_a_table_that_nft_cant_tell_of_refuses_the_host_and_fails_the_proof() ->
     state = with_rules(bare("ifupdown", "server"), nft_listing.parse("table inet mine\n{"))
     sentence = (
         "what table inet mine drops isn't known: `nft -j list table inet mine` printed no JSON "
-        "that can be read; once it does, run again"
+        "that can be read, or a chain in braces (`jump { … }`), whose rules it doesn't tell; once "
+        "it does, or the chain has a name, run again"
     )
     assert refusal("server", state) == [sentence]
     assert plan(node("server"), state, only_to_prove=True).dropped == (sentence,)

@@ -150,6 +150,19 @@ def test_a_host_of_which_nothing_works_says_nothing() -> None:
     assert looked() == set()
 
 
+@pytest.mark.parametrize("option", ["PERL_UNICODE=SDA", "PERL_UNICODE=", "PERL5OPT=-Mopen=:utf8"])
+def test_what_people_set_for_their_own_perl_is_not_for_this_one(option: str) -> None:
+    assert looked(ROUTE, ROUTER, f"export {option}") == {IPV4, ANSWERS, IS_THERE}
+
+
+def test_where_nothing_can_look_before_a_run_it_fails() -> None:
+    """Else nothing would be missed afterwards."""
+    fails = "mkdir /run/bin; echo '#!/bin/false' >/run/bin/ip; chmod +x /run/bin/ip"
+    script = confirming.looking(PROBES).replace("LC_ALL=C", 'LC_ALL=C PATH="/run/bin:$PATH"')
+    with pytest.raises(AssertionError, match="ip -4 route show default ended badly"):
+        probed(script + "echo went on >&2\n", fails)
+
+
 def test_routers_that_answer_and_routers_that_are_there_work() -> None:
     nobody = "ip -n host route add default via fe80::2 dev eth0"
     route = "IPv6 default route via fe80::2 dev eth0"

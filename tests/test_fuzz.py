@@ -206,7 +206,7 @@ def carry_out(found: Plan, state: HostState, shell: Shell) -> None:
         confirming.looking(confirming.before(found.site.node, state)) + found.changes.rehearsal(),
         found.changes.script(guard),
         found.changes.reversed().script(),
-        confirming.script(guard, found.changes, probes, WORKED),
+        confirming.script(guard, probes, WORKED),
     ):
         shell.run(script)
     shell.go_back(found.changes)

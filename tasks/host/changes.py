@@ -184,24 +184,20 @@ class Changes:
                 *rollback.taking(guard),
                 _sweep(self.folders),
                 _lacking(written),
-                *rollback.arming(guard, self.way_back(), self.record(), self._replaced),
+                *rollback.arming(guard, self.kept()),
                 f'staged="{" ".join(change.staged for change in written)}" made=$missing',
-                *_stage(written, copies="$pending/files"),
+                *_appeared(self.files),
+                *_stage(self.files, copies="$pending/files"),
                 # Also finds a disk that is full only when the data gets there.
                 '[ -z "$staged" ] || sync $staged',
                 *_run(self.checks),
                 *(line for n, act in enumerate(self.actions, 1) for line in _act(n, act)),
                 f"sync {' '.join(_folders(self.files))}",
                 "step='having the change stay'",
-                *(_AWAITING if guard.within else self.staying()),
+                *(_AWAITING if guard.within else (rollback.DISARMING,)),
                 _EPILOGUE,
             ]
         )
-
-    @property
-    def _replaced(self) -> list[str]:
-        """Paths of the files that are there before, and then are others or gone."""
-        return [change.path for change in self.files if change.before]
 
     @property
     def actions(self) -> list[Step]:
@@ -213,13 +209,15 @@ class Changes:
             *map(batched, _joined(self.steps)),
         ]
 
-    def staying(self) -> Iterable[str]:
-        """Lines that confirm what was changed."""
-        kept = [change.kept for change in self.files if change.before]
-        yield from rollback.disarming(kept, forgets=self.to_nothing)
-        # No second name of a file is left in them any more.
-        yield from _tidy(self.files, self.own_folders)
-        yield "release"
+    def kept(self) -> rollback.Kept:
+        """What the host keeps of it until it is confirmed."""
+        replaced = [change for change in self.files if change.before]
+        # No second name of a file is left in folders that go.
+        tidying = _tidy(self.files, self.own_folders)
+        leftovers = [change.kept for change in replaced]
+        stay = rollback.staying(leftovers, tidying, forgets=self.to_nothing)
+        paths = [change.path for change in replaced]
+        return rollback.Kept(self.way_back(), stay, self.record(), paths)
 
     def way_back(self) -> str:
         """The script that takes back as much of it as had begun, kept on the host meanwhile.
@@ -389,6 +387,7 @@ finish() {
         elif [ ! -d "$undoing" ]; then
             # It stays already, and something is left of what it was kept by.
             undone="; what it made stays"
+            settle
             release
         fi
         held=
@@ -454,17 +453,15 @@ def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
     lines: list[str] = []
     sums: list[str] = []
     for change in changes:
+        # What is no text was not read as it is.
+        if change.before and _UNKNOWN not in change.before.text:
+            sums.append(f"{digest(change.before.text)}  {copies}{change.path}")
         if change.after:
             name = change.staged.removeprefix("$root/")
             lines.append(f"> {change.after.mode:04o} {name}")
             whole, edited = edits.whole(change.after.text), _edited(change)
-            if change.before and 0 < sum(map(len, edited)) < sum(map(len, whole)):
-                sums.append(f"{digest(change.before.text)}  {copies}{change.path}")
-                lines += edited
-            else:
-                lines += whole
-    if not lines:
-        return
+            is_shorter = 0 < sum(map(len, edited)) < sum(map(len, whole))
+            lines += edited if is_shorter else whole
     if sums:
         yield "\n".join(["changed=$(sha256sum --check --quiet 2>/dev/null <<END", *sums, "END"])
         yield ") || {"
@@ -472,9 +469,19 @@ def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
         yield f'    step="${{changed#"{copies}"}} {_CHANGED}"'
         yield "    false"
         yield "}"
+    if not lines:
+        return
     yield "step='writing the new files'"
     yield '[ -z "$missing" ] || mkdir -p $missing'
     yield _writing('"$root"', f'"{copies}"', lines)
+
+
+def _appeared(changes: Iterable[FileChange]) -> Iterable[str]:
+    """Stops where a file is there by now that is to be new: it would be lost."""
+    if new := [change.path for change in changes if not change.before]:
+        yield f"for each in {' '.join(new)}; do"
+        yield f'    [ ! -e "$each" ] || {{ step="$each {_CHANGED}"; false; }}'
+        yield "done"
 
 
 def _edited(change: FileChange) -> list[str]:

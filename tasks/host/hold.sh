@@ -34,6 +34,8 @@ says() {
 put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 # Whoever began it may be gone, and nobody read what it prints.
 undo() { sh "$undoing/undo" now "$1" </dev/null >/dev/null 2>&1; }
+# Of a run that stays, whoever said so may have been ended at it.
+settle() { [ ! -e "$store/confirmed.new/stay" ] || sh "$store/confirmed.new/stay"; }
 release() {
     [ ! -e "$hold.left" ] || rm -rf "$hold.left"
     mv -T "$hold" "$hold.left" 2>/dev/null
@@ -90,6 +92,9 @@ seize() {
         mv -T "$hold" "$own.gone" 2>/dev/null || true
         if lives "$own.gone/pid" || lives "$own.gone/waiter"; then
             mv -T "$own.gone" "$hold" 2>/dev/null || true
+        else
+            # How far it was tells what there is to take back.
+            mv -f "$own.gone/begun" "$own/begun" 2>/dev/null || true
         fi
         rm -rf "$own.gone"
     done
@@ -102,6 +107,7 @@ take_back() {
 take() {
     seize || exit 1
     held=1
+    settle
     if is_cut_off; then
         step='a run that was cut off before it was confirmed had to be undone first: run again'
         held=

@@ -21,6 +21,7 @@ UNDOING = f"{STORE}/undoing"
 """The same, once it is at it."""
 CONFIRMED = f"{STORE}/confirmed"
 """What the last confirmed run changed, and how to take it back."""
+_STAYING = f"{STORE}/confirmed.new/stay"
 REPORT = f"{STORE}/report"
 """What became of a run that was undone."""
 HOLD = "/run/culvert-hold"
@@ -87,7 +88,8 @@ TimeoutStartSec=5min
 ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
     [ ! -e {UNDOING}/undo ] || \\
         sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"; \\
-    rm -rf {STORE}/*.new; rmdir {STORE} 2>/dev/null; \\
+    [ ! -e {_STAYING} ] || sh {_STAYING}; \\
+    rm -rf {STORE}/*.new {STORE}/gone; rmdir {STORE} 2>/dev/null; \\
     [ -e {UNDOING} ] || rm -f {_WANTED_BY} {_UNIT_FILE}'
 """
 
@@ -216,12 +218,26 @@ def _holding(guard: Guard) -> str:
     return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{FUNCTIONS}"
 
 
-def arming(guard: Guard, undo: str, record: str, replaced: Collection[str]) -> Iterable[str]:
+@dataclass(frozen=True)
+class Kept:
+    """What a host keeps of a run until that is confirmed: three scripts, of which one is a record.
+
+    `undo` takes it back, `stay` has it stay, and a `record` tells the next run of it. A copy of
+    each file is kept that is `replaced`, or removed.
+    """
+
+    undo: str
+    stay: str
+    record: str
+    replaced: Collection[str]
+
+
+def arming(guard: Guard, kept: Kept) -> Iterable[str]:
     """Lines that leave on the host what puts it back, and have it wait there.
 
-    It remembers the folders that are $missing, to be taken away again, and keeps a copy of each
-    file that is `replaced`, or removed.
+    It remembers the folders that are $missing, to be taken away again.
     """
+    replaced = kept.replaced
     yield "step='keeping what puts the host back'"
     yield '[ ! -e "$pending.new" ] || rm -rf "$pending.new"'
     yield 'mkdir -p -m 0700 "$pending.new" "$pending.new/files"'
@@ -231,8 +247,8 @@ def arming(guard: Guard, undo: str, record: str, replaced: Collection[str]) -> I
         yield 'exec cp -p --parents "$@" "$pending.new/files")'
     copies = [f'"$pending.new/files{path}"' for path in _with_folders(replaced)]
     yield "umask 077"
-    yield f'printf %s {shlex.quote(undo)} >"$pending.new/undo"'
-    yield f'printf %s {shlex.quote(record)} >"$pending.new/record"'
+    for name in ("undo", "stay", "record"):
+        yield f'printf %s {shlex.quote(getattr(kept, name))} >"$pending.new/{name}"'
     yield "umask 022"
     yield 'read -r line <"$hold/holder"; printf \'%s\\n\' "$line" >"$pending.new/holder"'
     yield 'echo "$run" >"$pending.new/run"; echo "$missing" >"$pending.new/made"'
@@ -257,24 +273,51 @@ def _with_folders(paths: Iterable[str]) -> list[str]:
     return sorted({*above, *paths})
 
 
-def disarming(kept: Iterable[str], *, forgets: bool) -> Iterable[str]:
-    """Lines that make a change stay, or fail where the host is at going back; `release` follows.
+DISARMING = """born $$
+echo "$$ $began" 2>/dev/null >"$hold/pid" || true
+[ ! -e "$store/confirmed.new" ] || rm -rf "$store/confirmed.new"
+mv -T "$pending" "$store/confirmed.new"
+sync "$store"
+. "$store/confirmed.new/stay"
+release"""
+"""Lines that make a change stay, or fail where the host is at going back.
 
-    `kept` are second names of old files; where it `forgets`, nothing of the run is remembered.
+Whoever does so has the host as long as it lives: a disk may take its time.
+"""
+
+
+def staying(leftovers: Iterable[str], tidying: Iterable[str], *, forgets: bool) -> str:
+    """The script that clears up after a run that stays.
+
+    Where it is cut off, a boot or the next run goes through it once more. `leftovers` are second
+    names of old files, `tidying` lines that take folders away; where it `forgets`, nothing of the
+    run is remembered.
     """
-    # Of one that was cut off at this.
-    yield '[ ! -e "$store/confirmed.new" ] || rm -rf "$store/confirmed.new"'
-    yield 'mv -T "$pending" "$store/confirmed.new"'
-    if forgets:
-        yield f'rm -rf {CONFIRMED} {REPORT} "$store"/*.new "$store/gone"'
-        yield 'rmdir "$store" 2>/dev/null || true'
-    else:
-        yield 'set --; for each in "$store/confirmed.new"/*; do'
-        yield 'case $each in */record | */files | */holder) ;; *) set -- "$@" "$each" ;; esac; done'
-        yield f'rm -rf {CONFIRMED} {REPORT} "$@"'
-        yield f'mv -T "$store/confirmed.new" {CONFIRMED}; sync "$store"'
-    yield f"rm -f {' '.join([_WANTED_BY, _UNIT_FILE, *kept])}"
+    names = [*leftovers]
+    return "\n".join(
+        [
+            f"store={STORE}",
+            *([f"rm -f {' '.join(names)}"] if names else []),
+            *tidying,
+            _FORGETTING if forgets else _KEEPING_RECORD,
+            f"rm -f {CONFIRMED}/stay {_WANTED_BY} {_UNIT_FILE}",
+            "",
+        ]
+    )
 
+
+_FORGETTING = f"""rm -rf {CONFIRMED} {REPORT} "$store/gone"
+[ ! -e "$store/confirmed.new" ] || mv -T "$store/confirmed.new" "$store/gone"
+rm -rf "$store/gone" "$store"/*.new
+rmdir "$store" 2>/dev/null || true
+sync {STORE.rpartition("/")[0]}"""
+_KEEPING_RECORD = f"""set --
+for each in "$store/confirmed.new"/*; do
+    case $each in */record | */files | */holder | */stay) ;; *) set -- "$@" "$each" ;; esac
+done
+rm -rf {CONFIRMED} {REPORT} "$@"
+mv -T "$store/confirmed.new" {CONFIRMED}
+sync {STORE}"""
 
 DISMISSED = f"""if says {STAMP} "$run"; then
             put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"

@@ -31,7 +31,10 @@ while waits; do
     fi
     if [ -n "$why" ]; then
         ! mv -T "$pending" "$undoing" 2>/dev/null || go_back "$why"
-        [ -d "$undoing" ] || exit 0
+        if [ ! -d "$undoing" ]; then
+            lives "$hold/pid" || ! waits || { settle; release; }
+            exit
+        fi
         # What changed the host is at going back, or was, until it was ended.
         lives "$hold/pid" || ! waits || go_back "$why"
     fi

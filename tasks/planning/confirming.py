@@ -11,7 +11,6 @@ from netaddr import IPNetwork
 
 from tasks.declared.model import Node
 from tasks.host import perl, rollback
-from tasks.host.changes import Changes
 from tasks.host.rollback import Guard
 from tasks.host.state import HostState
 from tasks.parts.managers import owned_interfaces
@@ -124,7 +123,7 @@ _SILENT = " is there", " answers"
 _CONFIRMED = "confirmed over a new SSH connection"
 
 
-def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[str]) -> str:
+def script(guard: Guard, probes: Probes, worked: Collection[str]) -> str:
     """Looks whether all is still there, then has the change stay, or the host go back."""
     patience = min(_PATIENCE, guard.within // 2)
     wanted = expected(worked, probes)
@@ -140,7 +139,7 @@ def script(guard: Guard, changes: Changes, probes: Probes, worked: Collection[st
         "in_time || return 0",
         f"lost=$({judging}\n) || lost=${{lost:-{_UNSEEN}}}",
         _JUDGED,
-        *changes.staying(),
+        rollback.DISARMING,
         f"echo '{_ENDED}confirmed'",
     )
 

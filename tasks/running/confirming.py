@@ -172,7 +172,7 @@ def _judge(found: Survey, host: Host, *, is_active: bool) -> None:
         return
     _, probes = found.probes.get(name, (_NONE, _NONE))
     worked = found.worked.get(name, ())
-    script = confirming.script(guard, found.plans[name].changes, probes, worked)
+    script = confirming.script(guard, probes, worked)
     try:
         verdict = confirming.verdict(facts.run(host, script))
     except PyinfraError as error:

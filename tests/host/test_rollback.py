@@ -57,6 +57,12 @@ OLD = {"etc/network/60-culvert-edited": "old\n"}
 NEW = {"etc/network/60-culvert-edited": "new\n", "etc/network/culvert/new": "new\n"}
 
 
+def put_back(box: Box) -> None:
+    """By hand."""
+    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    (box.root / "etc/network/culvert/new").unlink()
+
+
 def has_gone_back(box: Box) -> bool:
     return (box.store / "report").exists() and not box.hold.exists()
 
@@ -65,8 +71,8 @@ def report(box: Box) -> str:
     return (box.store / "report").read_text()
 
 
-def confirmation(found: Changes, guard: Guard = GUARD) -> str:
-    lines = [rollback.opening(guard), "mine || exit 3", "set -e", *found.staying()]
+def confirmation(guard: Guard = GUARD) -> str:
+    lines = [rollback.opening(guard), "mine || exit 3", "set -e", rollback.DISARMING]
     return "\n".join(["main() {", *lines, "}", "main </dev/null", ""])
 
 
@@ -81,7 +87,7 @@ def test_a_change_that_is_confirmed_stays_and_leaves_its_record(box: Box) -> Non
     assert files(box) == NEW
     assert (box.root / "etc/systemd/system/60-culvert-undo.service").exists()
     assert (box.store / "pending/undo").exists()
-    done = box.run(confirmation(found))
+    done = box.run(confirmation())
     assert done.returncode == 0, done.stderr
     assert files(box) == NEW
     record = recorded((box.store / "confirmed/record").read_text())
@@ -102,7 +108,7 @@ def copies(box: Box) -> Mapping[str, File]:
 def test_nothing_is_left_where_nothing_of_culvert_stays(box: Box) -> None:
     found = replace(changes(box), to_nothing=True)
     assert box.run(found.script(GUARD)).returncode == 0
-    assert box.run(confirmation(found)).returncode == 0
+    assert box.run(confirmation()).returncode == 0
     assert not box.store.exists()
 
 
@@ -116,7 +122,7 @@ def test_a_change_that_nobody_confirms_is_undone_and_told(box: Box) -> None:
     assert files(box) == OLD
     assert not (box.root / "made").exists()
     assert "undone, because nobody confirmed it in time: the run of alice@laptop" in report(box)
-    assert box.run(confirmation(found)).returncode == 3
+    assert box.run(confirmation()).returncode == 3
     assert [path.name for path in box.store.iterdir()] == ["report"]
 
 
@@ -209,16 +215,17 @@ def test_a_second_run_is_told_who_is_at_work_and_changes_nothing(box: Box) -> No
     assert done.stderr.startswith("Culvert stopped at: alice@laptop, since 20")
     assert "is at work on this host, and that ends by itself in " in done.stderr
     assert files(box) == NEW
-    assert box.run(confirmation(changes(box))).returncode == 0
+    assert box.run(confirmation()).returncode == 0
 
 
 def test_a_run_stops_where_another_has_changed_the_host_since_it_was_read(box: Box) -> None:
     found = changes(box)
     assert box.run(found.script(GUARD)).returncode == 0
-    assert box.run(confirmation(found)).returncode == 0
+    assert box.run(confirmation()).returncode == 0
     done = box.run(found.script(replace(GUARD, run="run-2", stamp="run-0")))
     assert done.returncode == 1
     assert "another run has changed this host since this one looked at it" in done.stderr
+    put_back(box)
     assert box.run(found.script(replace(GUARD, run="run-2", stamp="run-1"))).returncode == 0
 
 
@@ -252,7 +259,7 @@ def test_without_a_wait_it_stays_at_once_and_is_taken_back_where_it_fails(box: B
     assert box.run(changes(box).script(replace(GUARD, within=0))).returncode == 0
     assert files(box) == NEW
     assert not box.hold.exists() and (box.store / "confirmed").exists()
-    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    put_back(box)
     failing = changes(box, Step((), ("false",)))
     done = box.run(failing.script(replace(GUARD, within=0, stamp="run-1")))
     assert "; what it made is taken back" in done.stderr
@@ -263,7 +270,7 @@ def test_without_a_wait_it_stays_at_once_and_is_taken_back_where_it_fails(box: B
 def test_a_run_that_was_confirmed_cannot_be_called_back(box: Box) -> None:
     found = changes(box)
     assert box.run(found.script(GUARD)).returncode == 0
-    assert box.run(confirmation(found)).returncode == 0
+    assert box.run(confirmation()).returncode == 0
     assert box.run(rollback.recalling(GUARD, "its answer was lost")).stdout == "kept\n"
     assert files(box) == NEW
 
@@ -285,21 +292,117 @@ def test_a_run_that_changed_nothing_leaves_nothing_to_take_back(box: Box, fails:
     assert box.run(found.script(replace(GUARD, run="run-2", stamp=stamp(box)))).returncode == 0
 
 
-def test_a_confirmation_that_was_cut_off_is_in_nobodys_way(box: Box) -> None:
+STAYS = '. "$store/confirmed.new/stay"'
+
+
+def is_settled(box: Box) -> bool:
+    """Whether nothing is left but the record."""
+    units = [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+    old = [*(box.root / "etc/network").rglob(".*")]
+    assert [path.name for path in box.store.iterdir()] == ["confirmed"]
+    return (box.store / "confirmed/record").exists() and not units and not old
+
+
+def boot(box: Box) -> None:
+    """The power is lost, and comes back."""
+    box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])}")
+    shutil.rmtree(box.root / "run")
+    (box.root / "run").mkdir()
+    unit = box.root / "etc/systemd/system/60-culvert-undo.service"
+    if unit.exists():
+        command = unit.read_text().partition("ExecStart=")[2].replace("\\\n", "").strip()
+        subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_confirmation_is_cut_off_by_the_power_after_any_line(
+    tmp_path: Path, *, forgets: bool
+) -> None:
+    box = Box(tmp_path / "whole")
+    lines = replace(changes(box), to_nothing=forgets).kept().stay.splitlines()
+    for number in range(len(lines)):
+        box = Box(tmp_path / str(number))
+        (box.root / "etc/network").mkdir()
+        (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+        found = replace(changes(box), to_nothing=forgets)
+        assert box.run(found.script(GUARD)).returncode == 0
+        head = f'head -n {number} "$store/confirmed.new/stay" >"$hold/cut"; . "$hold/cut"'
+        assert box.run(confirmation().replace(STAYS, f"{head}; kill -KILL $$")).returncode != 0
+        boot(box)
+        assert files(box) == NEW, lines[:number]
+        assert not box.store.exists() if forgets else is_settled(box), lines[:number]
+
+
+def test_who_is_at_confirming_has_the_host(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    slow = box.start(confirmation().replace('sync "$store"', "sleep 5"))
+    until((box.store / "confirmed.new").exists)
+    deadline(box, -1)
+    until(lambda: not alive(box))
+    done = box.run(changes(box).script(replace(GUARD, by="bob", run="run-2", stamp="run-1")))
+    assert "is at work on this host" in done.stderr
+    assert slow.wait() == 0
+    assert files(box) == NEW and is_settled(box)
+
+
+def test_what_never_began_is_not_taken_back_by_who_comes_later(box: Box) -> None:
+    log = box.root / "log"
+    steps = [
+        Step(("+x",), ("sleep 60",), ("true",)),
+        Step(("+y",), ("true",), (f"echo unmade >>{log}; false",)),
+        Step(("+z",), ("true",), ("true",)),
+    ]
+    process = box.start(changes(box, *steps).script(GUARD))
+    begun = box.hold / "begun"
+    until(lambda: begun.exists() and begun.read_text() == "3\n")
+    box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])} {process.pid}")
+    process.wait()
+    assert box.run(rollback.clearing(replace(GUARD, run="run-2"))).returncode == 0
+    assert not log.exists()
+    assert "this was left" not in report(box)
+    assert files(box) == OLD
+
+
+@pytest.mark.parametrize("what", ["rewritten", "removed", "new"])
+def test_what_has_become_another_file_since_it_was_read_stops_a_run(box: Box, what: str) -> None:
+    folder = box.root / "etc/network"
+    after = {"rewritten": File("new\n"), "removed": None}.get(what)
+    path, before = folder / "60-culvert-edited", File("old\n") if what != "new" else None
+    if what == "new":
+        path, after = folder / "60-culvert-new", File("new\n")
+    path.write_text("somebody's\n")
+    found = Changes("web1", (str(folder),), (), (FileChange(str(path), before, after),))
+    done = box.run(found.script(GUARD))
+    changed = "has been changed since this run looked at it: run again"
+    assert done.stderr == f"Culvert stopped at: {path} {changed}\n"
+    assert path.read_text() == "somebody's\n"
+    assert not (box.store / "pending").exists() and not box.hold.exists()
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_a_confirmation_that_was_cut_off_is_in_nobodys_way(
+    box: Box, *, is_waited_for: bool
+) -> None:
     found = changes(box)
     assert box.run(found.script(GUARD)).returncode == 0
-    cut = confirmation(found).replace('mv -T "$store/confirmed.new"', "kill -KILL $$; : ")
-    assert box.run(cut).returncode != 0
+    assert box.run(confirmation().replace(STAYS, f"kill -KILL $$; {STAYS}")).returncode != 0
     assert (box.store / "confirmed.new").exists()
     # It had been confirmed, and its host doesn't wait for anybody any more.
     assert box.run(rollback.recalling(GUARD, "its answer was lost")).stdout == "kept\n"
-    deadline(box, -1)
-    until(lambda: not alive(box))
+    if is_waited_for:
+        # By which what waited has nothing to take back, and clears up.
+        deadline(box, -1)
+        until(lambda: not box.hold.exists())
+        assert is_settled(box)
+    else:
+        box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])}")
+        until(lambda: not alive(box))
     assert files(box) == NEW
-    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    put_back(box)
     guard = replace(GUARD, run="run-2", stamp="run-1")
-    assert box.run(found.script(guard)).returncode == 0
-    done = box.run(confirmation(found, guard))
+    done = box.run(found.script(guard))
+    assert done.returncode == 0, done.stderr
+    done = box.run(confirmation(guard))
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in box.store.iterdir()) == ["confirmed"]
 
@@ -348,8 +451,8 @@ def test_what_waits_does_not_go_on_with_the_next_run(box: Box) -> None:
     found = changes(box)
     assert box.run(found.script(GUARD)).returncode == 0
     first = int((box.hold / "waiter").read_text().split()[0])
-    assert box.run(confirmation(found)).returncode == 0
-    (box.root / "etc/network/60-culvert-edited").write_text("old\n")
+    assert box.run(confirmation()).returncode == 0
+    put_back(box)
     assert box.run(found.script(replace(GUARD, run="run-2", stamp="run-1"))).returncode == 0
     until(lambda: not Path(f"/proc/{first}").exists())
     assert alive(box)
@@ -440,7 +543,7 @@ def test_a_boot_is_not_held_up_where_var_comes_over_the_network(box: Box) -> Non
     assert box.run(script).returncode == 0
     assert (box.store / "pending/undo").exists()
     assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
-    assert box.run(confirmation(changes(box))).returncode == 0
+    assert box.run(confirmation()).returncode == 0
 
 
 def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
@@ -455,12 +558,10 @@ def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
 
 
 def test_what_stays_is_not_told_to_be_taken_back(box: Box) -> None:
-    script = (
-        changes(box).script(replace(GUARD, within=0)).replace("confirmed; sync", "confirmed; false")
-    )
-    done = box.run(script)
+    script = changes(box).script(replace(GUARD, within=0))
+    done = box.run(script.replace(STAYS, "false"))
     assert done.stderr.endswith("; what it made stays\n")
-    assert files(box) == NEW
+    assert files(box) == NEW and is_settled(box)
     assert not box.hold.exists()
 
 

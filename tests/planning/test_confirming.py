@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.declared.model import Node
-from tasks.host.changes import Changes
+from tasks.host import rollback
 from tasks.host.rollback import Guard
 from tasks.planning import confirming
 from tasks.planning.confirming import Probes, Verdict
@@ -73,7 +73,7 @@ def test_what_did_not_work_is_not_waited_for() -> None:
     probes = Probes(
         (), ("IPv6 - 2001:db8::1", "tunnel sit-a 2001:db8::3", "tunnel sit-b 2001:db8::5")
     )
-    script = confirming.script(Guard(), Changes("web1"), probes, [INTERNET, "tunnel sit-b answers"])
+    script = confirming.script(Guard(), probes, [INTERNET, "tunnel sit-b answers"])
     assert [target for target in probes.targets if target in script] == [*probes.targets[::2]]
 
 
@@ -216,13 +216,16 @@ def test_an_end_that_answers_by_another_way_does_not_by_its_tunnel() -> None:
 
 GUARD = Guard(within=2, run="run-1")
 # Has the host wait for a word of this run.
-WAITING = """mkdir -p /run/culvert-hold /run/store/pending
+STAYING = rollback.staying([], [], forgets=False).replace("/var/lib/culvert", "/run/store")
+WAITING = f"""mkdir -p /run/culvert-hold /run/store/pending
+cat >/run/store/pending/stay <<'END'
+{STAYING}END
 echo run-1 | tee /run/store/pending/run >/run/culvert-stamp
 echo 99999999999 >/run/culvert-hold/deadline"""
 
 
 def judgement(*worked: str, guard: Guard = GUARD, after: str = "") -> str:
-    return confirming.script(guard, Changes("web1"), PROBES, worked) + after
+    return confirming.script(guard, PROBES, worked) + after
 
 
 def judged(script: str, *lines: str) -> Verdict:

@@ -215,7 +215,7 @@ def stages(host: Host) -> dict[str, int]:
         "rehearsal": confirming.looking(before) + found.changes.rehearsal(),
         "change": found.changes.script(GUARD),
         "after": parts.script(host.node),
-        "confirming": confirming.script(GUARD, found.changes, after, WORKED),
+        "confirming": confirming.script(GUARD, after, WORKED),
         "proof": proving,
     }
     return {name: host.started(script) for name, script in scripts.items()}

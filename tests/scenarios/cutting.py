@@ -10,11 +10,13 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from pyinfra.api.host import Host
+
+from tasks.host import rollback
 from tasks.host.changes import Changes
 from tasks.host.rollback import UNGUARDED, Guard
-from tasks.planning import confirming
+from tasks.running import facts
 
 STANDS_STILL = "/run/stands-still"
 """Has the line at which it stands still."""
@@ -22,7 +24,8 @@ STANDS_STILL = "/run/stands-still"
 # Each step of a change says what it is, or how far it is.
 _DOES = re.compile(r"take$|step=|begun=|mv |rm |put |sync |release$|ln |mkdir |await_word ")
 # A text of many lines begins, such as another program; a line ends it that begins with the quote.
-_QUOTES = re.compile(r"(?:perl -e|printf %s) '(?:#.*|main\(\) \{)?$")
+_QUOTES = re.compile(r"(?:perl -e|printf %s) '(?:#.*|main\(\) \{|store=.*)?$")
+_STAYING = '. "$store/confirmed.new/stay"\n'
 _BEGINS = {"change": "take", "confirm": "set -e"}
 
 
@@ -58,20 +61,24 @@ def cut(kind: str, script: str, share: float) -> str:
 
 def inject(cuts: Mapping[str, tuple[str, float]]) -> None:
     """Have the scripts for these hosts stand still."""
-    changing, judging = Changes.script, confirming.script
+    changing, running = Changes.script, facts.run
+    stays: dict[str, str] = {}
 
     def change(self: Changes, guard: Guard = UNGUARDED) -> str:
         script = changing(self, guard)
+        stays[self.host] = self.kept().stay
         kind, share = cuts.get(self.host, ("", 0.0))
         return cut(kind, script, share) if kind == "change" else script
 
-    def confirm(guard: Guard, changes: Changes, *arguments: Any) -> str:
-        script = judging(guard, changes, *arguments)
-        kind, share = cuts.get(changes.host, ("", 0.0))
-        return cut(kind, script, share) if kind == "confirm" else script
+    def run(host: Host, script: str) -> str:
+        kind, share = cuts.get(host.name, ("", 0.0))
+        if kind == "confirm" and rollback.DISARMING in script:
+            # As a part of the script, what it reads there can be cut like the rest of it.
+            script = cut(kind, script.replace(_STAYING, stays[host.name]), share)
+        return running(host, script)
 
     Changes.script = change  # type: ignore[method-assign]
-    confirming.script = confirm  # type: ignore[assignment]
+    facts.run = run
 
 
 if __name__ == "__main__":

@@ -142,7 +142,8 @@ class Cutter:
             process.communicate()
         for machine in machines:
             machine.wait_for(f"[ ! -e {rollback.HOLD} ]", 90)
-            left = machine.run(f"ls -d {rollback.PENDING} {rollback.UNDOING}", check=False).stdout
+            journal = f"{rollback.PENDING} {rollback.UNDOING} {rollback.STORE}/*.new"
+            left = machine.run(f"ls -d {journal}", check=False).stdout
             assert not left, (left, machine.run(f"cat {rollback.REPORT}", check=False).stdout)
         return places
 

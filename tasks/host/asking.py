@@ -63,7 +63,7 @@ show() {
     [ ! -r "$1" ] || while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done <"$1"
 } 2>/dev/null
 has() { command -v "$1" >/dev/null 2>&1; }
-export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+export LC_ALL=C @PERL@ PATH="$PATH:/usr/sbin:/sbin"
 has perl || { section @WITHOUT_PERL@; exit; }
 @FUNCTIONS@
 section uid
@@ -222,6 +222,7 @@ def script(
         .replace("@PROPERTIES@", ",".join((*PROPERTIES, *ASKING)))
         .replace("@OWNED@", OWNED)
         .replace("@WARNINGS@", WARNINGS)
+        .replace("@PERL@", perl.ENVIRONMENT)
         .replace("@WITHOUT_PERL@", WITHOUT_PERL)
         .replace("@FUNCTIONS@", rollback.FUNCTIONS)
         .replace("@HOLDING@", rollback.HOLDING)

@@ -309,10 +309,11 @@ def _count(number: int, noun: str) -> str:
 # no command in it reads the rest of the script from standard input.
 # Names of folders and files of Culvert hold nothing that means something to a shell, so $staged may
 # be split at spaces; what is called like one of them, and holds any, has its host refused.
-_HEAD = r"""main() {
+_HEAD = rf"""main() {{
 set -eu
 umask 022
-export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+export LC_ALL=C {perl.ENVIRONMENT}
+export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 made= root=
 scratch=$(mktemp -d /run/culvert.XXXXXX)"""
 # Hooks of the host's own speak in how it ends, too: what the kernel then has is what counts.

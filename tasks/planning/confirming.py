@@ -76,7 +76,7 @@ def _probes(node: Node, tunnels: Mapping[str, str], own: Collection[str]) -> Pro
 def looking(probes: Probes) -> str:
     """A script that prints what works; `works` reads it. It fails where it can't look at all."""
     probing = perl.command(_PROBING, lines=probes.lines)
-    return rollback.program("export LC_ALL=C", f"{{ {probing}\n}} || exit")
+    return rollback.program(f"export LC_ALL=C {perl.ENVIRONMENT}", f"{{ {probing}\n}} || exit")
 
 
 def works(output: str) -> frozenset[str]:
@@ -133,7 +133,8 @@ def script(guard: Guard, probes: Probes, worked: Collection[str]) -> str:
     judging = perl.command(_PROBING, str(patience), lines=lines)
     return rollback.program(
         "set -u",
-        'export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
+        f"export LC_ALL=C {perl.ENVIRONMENT}",
+        'export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
         rollback.opening(guard),
         f'in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}',
         "in_time || return 0",

@@ -162,7 +162,7 @@ def losses(sentences: Iterable[str]) -> Iterable[str]:
 
 
 # Each connection of TCP takes two files, and 1,024 is what a process is given by default.
-_START = """export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+_START = f"""export LC_ALL=C {perl.ENVIRONMENT} PATH="$PATH:/usr/sbin:/sbin"
 while read -r what _ files _ most _; do
     [ "$what $files" != 'Max files' ] || ulimit -n "$most"
 done </proc/self/limits"""

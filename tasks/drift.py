@@ -10,5 +10,5 @@ def drift() -> None:
     state.config.DIFF = True
     found = survey()
     found.only_looks = True
-    differing = {name for name, plan in found.plans.items() if plan.changes}
+    differing = {name for name in found.plans if found.changes(name)}
     state.fail_hosts({host for host in state.active_hosts if host.name in differing})

@@ -10,4 +10,4 @@ from tasks.running.survey import survey
 def verify() -> None:
     """Verify every tunnel of this host."""
     if host.name in survey(aim=aims.PROVE).plans:
-        operations.verify(name="Verify every tunnel")
+        operations.verify(name="Verify every tunnel", **operations.OWN)

@@ -68,6 +68,7 @@ class Entries:
             self._read_server(host, data.get("tunnel_server"))
             self._read_firewall(host, data)
             self.limits[host] = dict(self._limits(host, data))
+            self._check_timeout(host, data.get("_timeout"))
         for host, data in inventory.items():
             for field, written in mappings("tunnel", data.get("tunnel")):
                 self._read_tunnel(host, field, written)
@@ -122,11 +123,22 @@ class Entries:
                 accepted += ", or 0 for never" if key in _OFF else ""
                 self.mistakes.add(host, key, written, accepted)
 
+    def _check_timeout(self, host: str, written: object) -> None:
+        # pyinfra's own, and where it is no number, that ends a run for all hosts.
+        match written:
+            case None:
+                return
+            case int() | float() if not isinstance(written, bool) and written > 0:
+                return
+        self.mistakes.add(host, "_timeout", written, "expected a number of seconds, above 0")
+
     def _read_tunnel(self, host: str, field: str, data: object) -> None:
         written = self._check(host, field, WrittenTunnel, data)
         if written is None:
             return
         self._choose_manager(host, field, written.manager)
+        lans = tuple(self._lans(host, field, written))
+        is_closed = self._is_closed(host, field, written)
         server = self._server_of(host, field, written.server)
         if server is None:
             return
@@ -149,9 +161,9 @@ class Entries:
             ttl=written.ttl,
             default_route=written.default_route,
             routed_prefixes=written.routed_prefixes,
-            lans=tuple(self._lans(host, field, written)),
+            lans=lans,
             group=self._group(host, field, written, server),
-            is_closed=self._is_closed(host, field, written),
+            is_closed=is_closed,
             allow=written.allow,
         )
         self.tunnels.append(Entry(host, field, written, tunnel))
@@ -163,7 +175,8 @@ class Entries:
         elif name in self.servers:
             return self.servers[name]
         elif name not in self.inventory:
-            close = difflib.get_close_matches(name, self.servers, n=1)
+            servers = [each for each, data in self.inventory.items() if data.get("tunnel_server")]
+            close = difflib.get_close_matches(name, servers, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             self.mistakes.add(host, field, name, f"no host of the inventory has this name{hint}")
         elif self.inventory[name].get("tunnel_server") is None:

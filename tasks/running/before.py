@@ -16,14 +16,14 @@ import gevent
 from paramiko import Transport
 from pyinfra import logger
 from pyinfra.api import arguments, connectors, inventory, util
-from pyinfra.api.exceptions import DeployError
+from pyinfra.api.exceptions import ConnectorDataTypeError, DeployError
 from pyinfra.api.state import State
 from pyinfra.context import ctx_inventory, ctx_state
 
 from tasks.declared import numbering
 from tasks.running import confirming, connection, deadlines, progress, report, terminal, turns
 from tasks.running.asked import ADDRESSES, refusals
-from tasks.running.inventory import declared
+from tasks.running.inventory import Names, declared, mistyped, repeated
 
 # What ends a run from outside, what is said of it there, and why hosts go back then.
 _SIGNALS = {
@@ -82,10 +82,14 @@ def connecting() -> None:
             signal.signal(number, _interrupted)
     # Whichever way a run ends, it disconnects.
     cli.disconnect_all = _ending(cli.disconnect_all)
+    _find_repeats()
     load = state.init
 
-    def init(*args: Any, **kwargs: Any) -> None:
-        load(*args, **kwargs)
+    def init(hosts: inventory.Inventory, *args: Any, **kwargs: Any) -> None:
+        try:
+            load(hosts, *args, **kwargs)
+        except ConnectorDataTypeError:
+            sys.exit(terminal.lines("\n".join(mistyped(hosts))))
         # A question would stop all of this program, and hosts that wait for a word would go back.
         state.should_raise_failed_hosts = _never
         try:
@@ -103,6 +107,18 @@ def connecting() -> None:
             deadlines.hold(host, broker.nodes[host.name].limits)
 
     state.init = init
+
+
+def _find_repeats() -> None:
+    """Have an inventory refused where a host's tunnel would vanish without a word."""
+    make = inventory.Inventory.make_hosts_and_groups
+
+    def checked(self: inventory.Inventory, names: Names, groups: Any) -> None:
+        if found := [*repeated(names, groups)]:
+            sys.exit(terminal.lines("\n".join(found)))
+        make(self, names, groups)
+
+    setattr(inventory.Inventory, "make_hosts_and_groups", checked)  # noqa: B010
 
 
 def _spare_work() -> None:

@@ -121,8 +121,10 @@ def resolve_at_once(names: int) -> None:
 
     gevent asks for ten at a time, each in a thread that nothing ends before its answer.
     """
-    pool = gevent.get_hub().threadpool
-    pool.maxsize = max(pool.maxsize, names)
+    hub = gevent.get_hub()
+    hub.threadpool.maxsize = max(hub.threadpool.maxsize, names)
+    # What is no name at all is told in a line, as what has no address is.
+    hub.NOT_ERROR = (*hub.NOT_ERROR, UnicodeError)
 
 
 def keep_agents_apart() -> None:

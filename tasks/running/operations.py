@@ -1,6 +1,7 @@
 """pyinfra: the operations of a run. Each decides nothing: the survey has."""
 
 from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.exceptions import PyinfraError
@@ -19,13 +20,22 @@ from tasks.running.survey import orphaned_by, say_absent, say_all, survey
 
 Commands = Generator[PyinfraCommand, None, None]
 
+OWN: dict[str, Any] = {
+    "_serial": False,
+    "_run_once": False,
+    "_ignore_errors": False,
+    "_continue_on_error": False,
+    "_retries": 0,
+}
+"""What a run decides itself, whatever a host's data say: who waits for whom, and what fails."""
+
 
 def change(name: str, after: Sequence[str]) -> None:
     """Have a host changed that isn't as planned, and `after` these hosts, and have it confirmed."""
     if survey().changes(host.name):
         # All at once: of so many by turns, each turn would wait for the host in it that hangs.
-        converge(after=after, name=name, _parallel=0)
-        confirm(name="Confirm what was changed", _parallel=0)
+        converge(after=after, name=name, _parallel=0, **OWN)
+        confirm(name="Confirm what was changed", _parallel=0, **OWN)
 
 
 @operation()
@@ -121,7 +131,10 @@ def verify() -> Commands:
     unmet = [result.sentence for result in results if not result.is_met]
     if unmet:
         unmet += proof.explanations(site, results)
-    unmet += [*planned.dropped, *proof.losses(planned.lost_at_boot)]
+    lost = planned.lost_at_boot
+    if found.states[host.name].is_cut_off:
+        lost = (*lost, "a run was cut off here, and a boot undoes it; so does the next deploy.py")
+    unmet += [*planned.dropped, *proof.losses(lost)]
     if unmet:
         yield _failure(unmet)
     else:

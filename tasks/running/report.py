@@ -52,6 +52,9 @@ def _course(state: State, host: Host, found: Survey | None) -> Course:
     name = host.name
     left = found.left.get(name, "")
     plan, after = found.plans.get(name), found.after.get(name)
+    changes = plan.changes.summary if plan is not None and plan.changes else ""
+    if not changes and found.changes(name):
+        changes = "a run that was cut off there is undone first"
     is_declared = plan is not None and plan.site.node.is_declared
     return Course(
         refused=found.refusals.get(name, ()),
@@ -59,7 +62,7 @@ def _course(state: State, host: Host, found: Survey | None) -> Course:
         undone=found.undone.get(name, ""),
         unconfirmed=found.unconfirmed.get(name, ""),
         left=left,
-        changes=None if plan is None else plan.changes.summary if plan.changes else "",
+        changes=None if plan is None else changes,
         is_applied=name in found.applied,
         is_changed=after is not None and not after.changes,
         is_proven=name in found.proven if is_declared else None,

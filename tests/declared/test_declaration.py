@@ -512,6 +512,28 @@ def test_all_mistakes_are_reported_together() -> None:
     ]
 
 
+def test_what_needs_no_server_is_told_where_that_is_mistaken() -> None:
+    lan = {"interface": "eth1", "address": "2001:db8:100::1/64"}
+    inventory = with_tunnel(server="fra1.exmaple.net", lan=lan, allow=["tcp/22"])
+    inventory[SERVER_HOST] = {"tunnel_server": {**SERVER, "prefix": "2001:db8:1::1/64"}}
+    fields = [line.split(" ")[1].rstrip(":") for line in mistakes(inventory)]
+    assert fields == [
+        "tunnel_server.prefix",
+        "tunnel.lan.address",
+        "tunnel.allow",
+        "tunnel.server",
+    ]
+    assert mistakes(inventory)[-1].endswith(f"did you mean {SERVER_HOST!r}?")
+
+
+@pytest.mark.parametrize("value", [0, -1, "30", True])
+def test_what_pyinfra_waits_is_a_number_of_seconds(value: object) -> None:
+    assert mistakes(limited(_timeout=value)) == [
+        f"{CLIENT_HOST}: _timeout = {value!r}: expected a number of seconds, above 0"
+    ]
+    assert read(limited(_timeout=2.5), []).nodes
+
+
 def test_a_host_cannot_be_its_own_client_through_others() -> None:
     def host(number: int, server: int) -> dict[str, Any]:
         return {

@@ -341,6 +341,24 @@ def test_every_way_to_read_the_folder_is_known(program: str, source: str) -> Non
     assert plan(node("client"), replace(bare("ifupdown", "client"), answers={"ifupdown": answer}))
 
 
+@pytest.mark.parametrize("interface", ["eth0", "eth1"])
+def test_a_stanza_that_is_made_at_each_boot_would_not_be_made_any_more(interface: str) -> None:
+    """As in Debian's images for clouds."""
+    made = f"source-directory /run/network/interfaces.d\nmade at boot: {interface}"
+    answer = ifupdown(["eth0"], f"source /etc/network/interfaces.d/*\n{made}")
+    state = replace(bare("ifupdown", "server"), answers={"ifupdown": answer})
+    if interface != "eth0":
+        assert plan(node("server"), state).changes
+        return
+    with pytest.raises(ObstacleError) as caught:
+        plan(node("server"), state)
+    assert caught.value.sentences == (
+        "the stanza of eth0 is made at each boot, as /run/network/interfaces.d/eth0, and would not "
+        "be made any more once a file of Culvert's names eth0: keep it, with `mv "
+        "/run/network/interfaces.d/eth0 /etc/network/interfaces.d/`",
+    )
+
+
 @pytest.mark.parametrize(
     ("source", "is_read"),
     [

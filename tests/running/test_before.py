@@ -107,6 +107,41 @@ def test_groups_may_have_the_data(run: Start, tmp_path: Path) -> None:
     assert done.on(CLIENT_HOST) == ["read", "rehearse"]
 
 
+def test_a_host_that_is_written_twice_has_one_tunnel_or_a_list(run: Start) -> None:
+    def write(hosts: runs.Hosts) -> runs.Hosts:
+        (client, data) = hosts[1]
+        other = {**data["tunnel"], "number": 7}
+        return [*hosts, (client, {**data, "tunnel": other})]
+
+    done = run("deploy.py", "--dry", write=write)
+    assert (done.status, done.execs) == (1, [])
+    assert done.stderr.endswith(
+        f"{CLIENT_HOST} is written twice in the inventory, with different `tunnel`: write it once, "
+        "with a list of tunnels\n"
+    )
+    same = run("deploy.py", "--dry", write=lambda hosts: [*hosts, hosts[1]])
+    assert same.status == 0, same.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [("ssh_port", "22", "str is not an instance of int"), ("ssh_user", 0, "int is not ")],
+)
+def test_what_pyinfra_cannot_connect_by_is_told_of_its_host(
+    tmp_path: Path, key: str, value: object, why: str
+) -> None:
+    hosts: runs.Hosts = [("web1", {"tunnel": []}), ("web2", {"tunnel": [], key: value})]
+    done = runs.run(tmp_path, hosts, "deploy.py", "--dry")
+    assert done.status == 1
+    assert done.stderr.splitlines()[-1].startswith(f"web2: `{key}`: {why}")
+
+
+def test_what_is_no_name_of_a_host_fails_alone(tmp_path: Path) -> None:
+    done = runs.run(tmp_path, [("web1..example.net", {"tunnel": []})], "deploy.py", "--dry")
+    assert done.status == 1
+    assert [row[:2] for row in done.table] == [["web1..example.net", "unreachable"]]
+
+
 def test_from_elsewhere_the_settings_are_asked_for(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     for name in ("tasks", "templates"):

@@ -120,6 +120,19 @@ def test_a_server_that_fails_while_it_is_changed_leaves_its_client_alone(run: St
     assert f"left alone, because its tunnel server {SERVER_HOST} failed" in done.output
 
 
+OF_PYINFRA = {"_ignore_errors": True, "_run_once": True, "_serial": True, "_retries": 2}
+
+
+def test_a_run_decides_itself_what_fails_and_who_waits_for_whom(run: Start) -> None:
+    done = run(server=OF_PYINFRA, client=OF_PYINFRA)
+    assert done.status == 0, done.output
+    assert done.on(CLIENT_HOST) == CHANGED
+    done = run(server={**OF_PYINFRA, "breaks": "change"}, client=OF_PYINFRA)
+    assert done.status == 1
+    assert done.on(SERVER_HOST) == ["read", "rehearse", "change", "recall"]
+    assert done.on(CLIENT_HOST) == ["read", "rehearse"]
+
+
 def test_a_host_that_cannot_be_read_fails_alone(run: Start) -> None:
     done = run(client={"breaks": "read"})
     assert done.status == 1
@@ -240,6 +253,21 @@ def test_no_drift_is_success(run: Start, mode: str) -> None:
     done = run("tasks.drift.drift", mode, server=as_declared, client=as_declared)
     assert done.status == 0, done.output
     assert done.on(SERVER_HOST) == ["read"]
+
+
+def test_a_run_that_was_cut_off_is_drift_and_no_proof(run: Start) -> None:
+    cut, well = {"is_deployed": True, "was_cut_off": True}, {"is_deployed": True}
+    done = run("tasks.drift.drift", "-y", server=cut, client=well)
+    assert done.status == 1
+    first = "a run that was cut off there is undone first"
+    assert done.table == [
+        [SERVER_HOST, "would change", first],
+        [CLIENT_HOST, "nothing to do"],
+    ]
+    done = run("tasks.verify.verify", "-y", server=cut, client=well)
+    assert done.status == 1
+    assert "would be lost at the next boot: a run was cut off here" in done.output
+    assert [row[:2] for row in done.table] == [[SERVER_HOST, "failed"], [CLIENT_HOST, "done"]]
 
 
 def test_removal_takes_clients_first(run: Start) -> None:

@@ -29,6 +29,10 @@ _SETTINGS = (
     "CONFIGURE_INTERFACES | EXCLUDE_INTERFACES | "
     "addon_scripts_support | default_interfaces_configfile | auto_executor_selection"
 )
+# Where Debian's images for clouds have a stanza made for each interface that appears, unless
+# `ifup --no-act` finds one in any other file (cloud-ifupdown-helper).
+_MADE_AT_BOOT = "/run/network/interfaces.d"
+_STANZA_IS = "made at boot: "
 STAGED = "$scratch/interfaces"
 _RAISING = re.compile(rf"\s*(?:auto|allow-(?:auto|hotplug))\s(?:.*\s)?{FALLBACK}(?:\s|$)")
 
@@ -80,6 +84,7 @@ class Ifupdown:
     [ ! -r "$main" ] || while read -r line || [ -n "$line" ]; do
         case $line in source*) echo "$line" ;; esac
     done <"$main"
+    for file in {_MADE_AT_BOOT}/*; do [ ! -e "$file" ] || echo "{_STANZA_IS}${{file##*/}}"; done
     echo {_RECORD}
     case $ifup in
     */ifupdown2/*)
@@ -127,6 +132,14 @@ fi 2>/dev/null""",
                 f"add the line `{self.source}`"
             )
         yield from self._switched_off(site, settings)
+        for interface in site.added_to:
+            if f"{_STANZA_IS}{interface}" in _answer(state)[0].splitlines():
+                made = f"{_MADE_AT_BOOT}/{interface}"
+                yield (
+                    f"the stanza of {interface} is made at each boot, as {made}, and would not be "
+                    f"made any more once a file of Culvert's names {interface}: keep it, with "
+                    f"`mv {made} {FOLDER}/`"
+                )
         stanzas = self._stanzas(_record(state))
         for interface in site.added_to:
             stanza = stanzas.get(interface, interface)

@@ -437,7 +437,7 @@ def _sweep(folders: Iterable[str]) -> str:
     """What a run left behind that was killed between staging and putting."""
     ours = f"\\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\)"
     names = "\\( -name '.*.new' -o -name '.*.old' \\)"
-    swept = f"find {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
+    swept = f"find -H {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
     return f"[ ! -e {WARNINGS} ] || rm -f {WARNINGS}; {swept}"
 
 

@@ -48,7 +48,7 @@ sub base64 {
     return $found;
 }
 
-# All files below a folder; symbolic links lead out of it.
+# All files below a folder, which may be a symbolic link itself; those in it lead out of it.
 sub below {
     my ($folder, $left_out) = @_;
     opendir my $handle, $folder or return;
@@ -97,7 +97,7 @@ my @unreadable;
 
 sub whole_files {
     my ($pattern, $places) = @_;
-    for my $path (grep { /$pattern/ } map { -l $_ ? () : below($_, '') } split ' ', $places) {
+    for my $path (grep { /$pattern/ } map { below($_, '') } split ' ', $places) {
         my $text = text_of($path);
         my $mode = sprintf '%04o', (stat $path)[2] & 07777;
         print join(' ', $mode, base64($path), base64($text)), "\n" if defined $text;

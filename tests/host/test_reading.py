@@ -130,6 +130,13 @@ def test_files_of_any_length_come_whole(tmp_path: Path, length: int) -> None:
     assert file.text == text
 
 
+def test_a_folder_may_be_a_link_to_another(folder: Path) -> None:
+    (folder / "elsewhere").symlink_to(folder / "culvert")
+    told = found(Search("files", "", (f"{folder}/elsewhere",), "file"))
+    names = [f"{folder}/elsewhere/{name}" for name in (".new", "deep/z", "y")]
+    assert sorted(answer._files(told["files"])) == names
+
+
 def test_a_host_without_perl_is_told_so() -> None:
     reading = asking.script(Node("db1", None, None, ()), (), (), (), "")
     script = reading.replace("\nexport LC_ALL", "\nhas() { false; }\nexport LC_ALL", 1)

@@ -335,12 +335,15 @@ def test_a_confirmation_is_cut_off_by_the_power_after_any_line(
 
 def test_who_is_at_confirming_has_the_host(box: Box) -> None:
     assert box.run(changes(box).script(GUARD)).returncode == 0
-    slow = box.start(confirmation().replace('sync "$store"', "sleep 5"))
+    go_on = box.root / "go-on"
+    waits = f"until [ -e {go_on} ]; do sleep 0.1; done"
+    slow = box.start(confirmation().replace('sync "$store"', waits))
     until((box.store / "confirmed.new").exists)
     deadline(box, -1)
     until(lambda: not alive(box))
     done = box.run(changes(box).script(replace(GUARD, by="bob", run="run-2", stamp="run-1")))
     assert "is at work on this host" in done.stderr
+    go_on.touch()
     assert slow.wait() == 0
     assert files(box) == NEW and is_settled(box)
 

@@ -658,13 +658,13 @@ def test_a_network_whose_router_stopped_forwarding_is_mended() -> None:
 
 def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
     script = plan(node("server"), bare("ifupdown", "server")).changes.script()
-    sweep = next(line for line in script.splitlines() if "; find /etc" in line)
+    sweep = next(line for line in script.splitlines() if "; find -H /etc" in line)
     left = [".60-culvert-sit-web1.new", ".60-culvert-sit-web1.old", "culvert/.added.new"]
     kept = [".mine.new", "60-culvert-sit-web1", "culvert/added"]
     (tmp_path / "culvert").mkdir()
     for name in left + kept:
         (tmp_path / name).touch()
-    here = re.sub(r"^.*; find .*? \\\(", lambda _: rf"find {tmp_path} \(", sweep)
+    here = re.sub(r"^.*; find -H .*? \\\(", lambda _: rf"find {tmp_path} \(", sweep)
     subprocess.run(["sh", "-c", here], check=True)
     assert sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()

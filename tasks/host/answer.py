@@ -215,7 +215,7 @@ def _tables(around: list[Any]) -> dict[str, tuple[Route, ...]]:
 def _routes_of(told: list[Any], protocol: str) -> Iterable[tuple[str, Route]]:
     """Routes, each with the table that it is in."""
     for entry in told:
-        # By where it comes from, no tunnel's packet takes it: of all others it says nothing.
+        # For some senders alone; where these are a tunnel's, its proof tells.
         if entry.get("from", "all") != "all":
             continue
         # A multipath route has its devices in `nexthops`.

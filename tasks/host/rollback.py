@@ -220,10 +220,10 @@ def _holding(guard: Guard) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a host keeps of a run until that is confirmed: three scripts, of which one is a record.
+    """What a host keeps of a run until that is confirmed.
 
-    `undo` takes it back, `stay` has it stay, and a `record` tells the next run of it. A copy of
-    each file is kept that is `replaced`, or removed.
+    `undo` is the script that takes it back, `stay` the one by which it stays, and `record` what the
+    next run is told of it. `replaced` are the files that change or go: it keeps a copy of each.
     """
 
     undo: str

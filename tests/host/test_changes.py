@@ -97,8 +97,9 @@ def test_new_files_of_which_one_cannot_take_its_place_are_all_taken_back(
     more = tuple(
         FileChange(str(folder / f"60-culvert-{name}"), None, File("new")) for name in "abc"
     )
-    (folder / "60-culvert-b/mine").mkdir(parents=True)
-    done = box.run(replace(found, files=(*more, *found.files)).script())
+    # It comes when it has been looked whether it is there.
+    appears = f"mkdir -p {folder}/60-culvert-b/mine"
+    done = box.run(replace(found, files=(*more, *found.files), checks=(appears,)).script())
     assert f"{folder}/60-culvert-b: Is a directory\n" in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == [
         "60-culvert-b",

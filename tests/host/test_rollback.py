@@ -127,9 +127,9 @@ def test_a_change_that_nobody_confirms_is_undone_and_told(box: Box) -> None:
 
 
 def test_what_is_extended_waits_on(box: Box) -> None:
-    guard = replace(GUARD, within=2)
+    guard = replace(GUARD, within=5)
     assert box.run(changes(box).script(guard)).returncode == 0
-    for _ in range(4):
+    for _ in range(8):
         time.sleep(1)
         assert box.run(rollback.extending(guard)).returncode == 0
     assert files(box) == NEW

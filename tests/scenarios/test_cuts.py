@@ -133,6 +133,8 @@ class Cutter:
                 time.sleep(WITHIN + 8)
                 for machine in machines:
                     machine.qemu.plug_management(is_plugged=True)
+                    # Nothing has come by it for so long that it may take as long to come again.
+                    machine.close()
             case "machine reset":
                 process.kill()
                 self.cut_power(HOSTS[role])

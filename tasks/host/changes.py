@@ -321,8 +321,8 @@ _TOOLS = r"""lenient() {
     said=
     has_room && said=$("$@" 2>&1) || echo "$* ended with status $?:" $said >>@WARNINGS@
 }
-# Where /run is full, ifup and ifdown lose their record of what is up, that by which the
-# host is reached with it. $scratch is there, unless not even that had room.
+# Where /run is full, ifup and ifdown lose their record of what is up, with the interface that the
+# host is reached by. $scratch is there, unless not even that had room.
 has_room() { [ "$scratch" != "${store-}/scratch" ] && echo room 2>/dev/null >"$scratch/room"; }
 ifdown() { has_room && command ifdown "$@"; }
 # Notes which of these folders, and of those above them, aren't there: what is further down first.

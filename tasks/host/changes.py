@@ -323,7 +323,13 @@ _TOOLS = r"""lenient() {
 }
 # Where /run is full, ifup and ifdown lose their record of what is up, with the interface that the
 # host is reached by. $scratch is there, unless not even that had room.
-has_room() { [ "$scratch" != "${store-}/scratch" ] && echo room 2>/dev/null >"$scratch/room"; }
+has_room() {
+    [ "$scratch" != "${store-}/scratch" ] || return 1
+    printf %65536s '' 2>/dev/null >"$scratch/room"
+    set -- $?
+    : >"$scratch/room"
+    return "$1"
+}
 ifdown() { has_room && command ifdown "$@"; }
 # Notes which of these folders, and of those above them, aren't there: what is further down first.
 missing=

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.host import changes as changing
 from tasks.host.changes import Changes, FileChange, Step, refusals
 from tasks.host.state import WARNINGS, File
+from tests import networks
 from tests.host.boxed import Box
 
 NAMES = ("60-culvert-new", "60-culvert-edited", "60-culvert-gone")
@@ -157,3 +159,26 @@ def test_hooks_that_fail_are_written_down_and_stop_nothing(box: Box, folder: Pat
     assert done.returncode == 0, done.stderr
     written = (box.root / WARNINGS[1:]).read_text()
     assert written.endswith(" ended with status 1: run-parts: mine exited with 1\n")
+
+
+def test_ifupdown_is_left_alone_where_its_record_would_be_lost() -> None:
+    said = networks.run(
+        f"""mkdir /run/bin /run/small; mount -t tmpfs -o size=100k none /run/small
+for each in ifup ifdown; do
+    printf '#!/bin/sh\\necho "$0 $*" >>/run/log\\n' >/run/bin/$each; chmod +x /run/bin/$each
+done
+PATH=/run/bin:$PATH scratch=/run/small
+{changing._TOOLS}
+ifdown --force sit-a; lenient ifup --force sit-a
+head -c 50k /dev/zero >/run/small/all
+! ifdown --force sit-b; lenient ifup --force sit-b
+rm /run/small/all
+ifdown --force sit-c
+cat /run/log {WARNINGS}"""
+    )
+    assert said == [
+        "/run/bin/ifdown --force sit-a",
+        "/run/bin/ifup --force sit-a",
+        "/run/bin/ifdown --force sit-c",
+        "ifup --force sit-b ended with status 1:",
+    ]

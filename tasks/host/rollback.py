@@ -286,18 +286,17 @@ Whoever does so has the host as long as it lives: a disk may take its time.
 """
 
 
-def staying(leftovers: Iterable[str], tidying: Iterable[str], *, forgets: bool) -> str:
+def staying(leftovers: Collection[str], tidying: Iterable[str], *, forgets: bool) -> str:
     """The script that clears up after a run that stays.
 
     Where it is cut off, a boot or the next run goes through it once more. `leftovers` are second
     names of old files, `tidying` lines that take folders away; where it `forgets`, nothing of the
     run is remembered.
     """
-    names = [*leftovers]
     return "\n".join(
         [
             f"store={STORE}",
-            *([f"rm -f {' '.join(names)}"] if names else []),
+            *([f"rm -f {' '.join(leftovers)}"] if leftovers else []),
             *tidying,
             _FORGETTING if forgets else _KEEPING_RECORD,
             f"rm -f {CONFIRMED}/stay {_WANTED_BY} {_UNIT_FILE}",

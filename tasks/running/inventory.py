@@ -37,10 +37,9 @@ def repeated(names: Names, groups: Mapping[str, tuple[Names, object]]) -> Iterat
     written: dict[tuple[str, str], Any] = {}
     for each in (*(found for found, _ in groups.values()), names):
         for name, data in extract_name_data([*each]):
-            for key in ("tunnel", "tunnel_server") if isinstance(data, Mapping) else ():
-                if key not in data:
-                    continue
-                if written.setdefault((name, key), data[key]) != data[key]:
+            told = data if isinstance(data, Mapping) else {}
+            for key in [each for each in ("tunnel", "tunnel_server") if each in told]:
+                if written.setdefault((name, key), told[key]) != told[key]:
                     yield (
                         f"{name} is written twice in the inventory, with different `{key}`: write "
                         "it once" + (", with a list of tunnels" if key == "tunnel" else "")

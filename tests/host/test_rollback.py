@@ -63,6 +63,26 @@ def put_back(box: Box) -> None:
     (box.root / "etc/network/culvert/new").unlink()
 
 
+def waiter(box: Box) -> int:
+    """The process that waits there for a word."""
+    pid, _ = (box.hold / "waiter").read_text().split()
+    return int(pid)
+
+
+def boot(box: Box, at_work: subprocess.Popen[str] | None = None) -> str:
+    """The power is lost, so that nobody is left and /run is empty; what the boot unit prints."""
+    box.run(f"kill -KILL {waiter(box)} {at_work.pid if at_work else ''}")
+    shutil.rmtree(box.root / "run")
+    (box.root / "run").mkdir()
+    unit = box.root / "etc/systemd/system/60-culvert-undo.service"
+    if not unit.exists():
+        return ""
+    command = unit.read_text().partition("ExecStart=")[2].replace("\\\n", "").strip()
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def has_gone_back(box: Box) -> bool:
     return (box.store / "report").exists() and not box.hold.exists()
 
@@ -193,18 +213,12 @@ def test_a_boot_puts_the_files_back_and_what_outlasts_it(box: Box) -> None:
     ]
     process = box.start(changes(box, *steps, Step((), ("sleep 60",), ())).script(GUARD))
     until(lambda: (box.hold / "begun").exists() and (box.hold / "begun").read_text() == "5\n")
-    waiter = int((box.hold / "waiter").read_text().split()[0])
-    # As after a crash: nobody is left, and /run is empty.
-    box.run(f"kill -KILL {waiter} {process.pid}; rm -rf /run/culvert-hold")
+    said = boot(box, process)
     process.wait()
-    unit = (box.root / "etc/systemd/system/60-culvert-undo.service").read_text()
-    command = unit.partition("ExecStart=")[2].replace("\\\n", "").strip()
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
     assert files(box) == OLD
     assert log.read_text() == "kept\n"
     assert "because the host was started anew before the run was confirmed" in report(box)
-    assert "systemctl daemon-reload" in done.stdout
+    assert "systemctl daemon-reload" in said
     assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
 
 
@@ -238,8 +252,7 @@ def test_a_hold_whose_owner_is_gone_is_taken_over(box: Box) -> None:
 
 def test_a_run_that_was_cut_off_and_that_nobody_took_back_is_undone_first(box: Box) -> None:
     assert box.run(changes(box).script(GUARD)).returncode == 0
-    waiter = int((box.hold / "waiter").read_text().split()[0])
-    box.run(f"kill -KILL {waiter}")
+    box.run(f"kill -KILL {waiter(box)}")
     done = box.run(changes(box).script(replace(GUARD, run="run-2", stamp="run-1")))
     assert done.returncode == 1
     assert "had to be undone first: run again" in done.stderr
@@ -303,17 +316,6 @@ def is_settled(box: Box) -> bool:
     return (box.store / "confirmed/record").exists() and not units and not old
 
 
-def boot(box: Box) -> None:
-    """The power is lost, and comes back."""
-    box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])}")
-    shutil.rmtree(box.root / "run")
-    (box.root / "run").mkdir()
-    unit = box.root / "etc/systemd/system/60-culvert-undo.service"
-    if unit.exists():
-        command = unit.read_text().partition("ExecStart=")[2].replace("\\\n", "").strip()
-        subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
-
-
 @pytest.mark.parametrize("forgets", [False, True])
 def test_a_confirmation_is_cut_off_by_the_power_after_any_line(
     tmp_path: Path, *, forgets: bool
@@ -358,7 +360,7 @@ def test_what_never_began_is_not_taken_back_by_who_comes_later(box: Box) -> None
     process = box.start(changes(box, *steps).script(GUARD))
     begun = box.hold / "begun"
     until(lambda: begun.exists() and begun.read_text() == "3\n")
-    box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])} {process.pid}")
+    box.run(f"kill -KILL {waiter(box)} {process.pid}")
     process.wait()
     assert box.run(rollback.clearing(replace(GUARD, run="run-2"))).returncode == 0
     assert not log.exists()
@@ -398,7 +400,7 @@ def test_a_confirmation_that_was_cut_off_is_in_nobodys_way(
         until(lambda: not box.hold.exists())
         assert is_settled(box)
     else:
-        box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])}")
+        box.run(f"kill -KILL {waiter(box)}")
         until(lambda: not alive(box))
     assert files(box) == NEW
     put_back(box)
@@ -411,8 +413,7 @@ def test_a_confirmation_that_was_cut_off_is_in_nobodys_way(
 
 
 def alive(box: Box) -> bool:
-    pid, _ = (box.hold / "waiter").read_text().split()
-    return Path(f"/proc/{pid}").exists()
+    return Path(f"/proc/{waiter(box)}").exists()
 
 
 def test_a_script_that_is_killed_while_it_takes_back_is_followed_by_the_host(box: Box) -> None:
@@ -453,7 +454,7 @@ def test_who_cannot_be_told_that_it_was_undone_is_not_told_that_it_stays(box: Bo
 def test_what_waits_does_not_go_on_with_the_next_run(box: Box) -> None:
     found = changes(box)
     assert box.run(found.script(GUARD)).returncode == 0
-    first = int((box.hold / "waiter").read_text().split()[0])
+    first = waiter(box)
     assert box.run(confirmation()).returncode == 0
     put_back(box)
     assert box.run(found.script(replace(GUARD, run="run-2", stamp="run-1"))).returncode == 0
@@ -465,7 +466,7 @@ def test_what_was_cut_off_is_taken_back_by_one_at_a_time(box: Box) -> None:
     log = box.root / "log"
     slow = Step(("+x",), ("true",), (f"echo begins >>{log}; sleep 2; echo ends >>{log}",))
     assert box.run(changes(box, slow).script(GUARD)).returncode == 0
-    box.run(f"kill -KILL {int((box.hold / 'waiter').read_text().split()[0])}")
+    box.run(f"kill -KILL {waiter(box)}")
     first, second = (box.start(rollback.clearing(GUARD)) for _ in range(2))
     time.sleep(0.5)
     done = box.run(changes(box).script(replace(GUARD, run="run-2", stamp="run-1")))
@@ -532,8 +533,7 @@ def test_nobody_has_to_listen_while_it_is_taken_back(box: Box) -> None:
 
 def test_who_runs_next_goes_on_with_what_was_being_taken_back(box: Box) -> None:
     assert box.run(changes(box).script(GUARD)).returncode == 0
-    waiter = int((box.hold / "waiter").read_text().split()[0])
-    box.run(f"kill -KILL {waiter}")
+    box.run(f"kill -KILL {waiter(box)}")
     (box.store / "pending").rename(box.store / "undoing")
     done = box.run(changes(box).script(replace(GUARD, run="run-2", stamp="run-1")))
     assert "had to be undone first: run again" in done.stderr

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.lab import accelerator
@@ -17,7 +18,7 @@ from tests.lab.images import Image, build_images, image
 from tests.lab.machines import FAR_ADDRESS, Machine
 from tests.lab.places import PORT_VARIABLE, PORTS, Place, cache, locked
 from tests.lab.progress import say, step
-from tests.lab.qemu import Qemu, version
+from tests.lab.qemu import QUIT_SECONDS, Qemu, version
 from tests.lab.seed import seed
 from tests.lab.session import Background, Result, Session
 from tests.lab.topologies import BROKER, TOPOLOGIES, Topology
@@ -299,16 +300,22 @@ class Lab:
 
     def _require_ports(self) -> None:
         for each in self._each():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", each.ssh_port))
-                except OSError:
-                    raise LabError(
-                        f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
-                        f"set {PORT_VARIABLE} to the first of {PORTS} free ports, or of "
-                        f"{2 * PORTS} for two labs at once."
-                    ) from None
+            if not ask_until(bool, partial(_is_free, each.ssh_port), QUIT_SECONDS):
+                raise LabError(
+                    f"Port {each.ssh_port} of 127.0.0.1, for {each.machine.name}, is taken: "
+                    f"set {PORT_VARIABLE} to the first of {PORTS} free ports, or of "
+                    f"{2 * PORTS} for two labs at once."
+                )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def image_of(machine: Machine) -> Image:

@@ -18,7 +18,7 @@ from tests.lab.errors import LabError
 from tests.lab.images import Image
 from tests.lab.machines import FIRST_SLOT, Machine
 from tests.lab.places import Place
-from tests.lab.ties import tied
+from tests.lab.ties import has_ended, tied
 from tests.lab.topologies import Topology
 from tests.lab.waiting import ask_until
 
@@ -248,10 +248,10 @@ class Qemu:
             return
         with suppress(LabError):
             self._ask("quit")
-        if not ask_until(bool, lambda: _has_ended(pid), QUIT_SECONDS):
+        if not ask_until(bool, lambda: has_ended(pid), QUIT_SECONDS):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            ask_until(bool, lambda: _has_ended(pid), QUIT_SECONDS)
+            ask_until(bool, lambda: has_ended(pid), QUIT_SECONDS)
 
     @property
     def _monitor(self) -> Path:
@@ -294,15 +294,3 @@ class Qemu:
 
 def _under(folder: str, files: Mapping[str, File]) -> Mapping[str, File]:
     return {f"{folder}/{path}": file for path, file in files.items()}
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether it holds nothing any more: of one that ends, its command line goes first.
-
-    Its ports would be taken for as long as its memory is given back.
-    """
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state in "ZX"

@@ -56,11 +56,13 @@ def of(state: HostState) -> dict[str, str]:
         "addresses": json.dumps(
             [
                 *map(_link, state.links.values()),
+                *_RULES,
                 *({"dst": str(a), "dev": device} for a, device in state.ipv4_devices.items()),
             ]
         ),
         "routes": '\n[{"ifname": "lo"}]\n'.join(
             [
+                json.dumps(_RULES),
                 _routes(r for r in state.routes if r.destination == "default"),
                 *(
                     _routes(r for r in state.routes if r.protocol == protocol)
@@ -70,8 +72,6 @@ def of(state: HostState) -> dict[str, str]:
                 "",
             ]
         ),
-        "rules": "0:\tfrom all lookup local\n32766:\tfrom all lookup main",
-        "ipv4-rules": "0:\tfrom all lookup local\n32766:\tfrom all lookup main",
         "listeners": "",
         "sysctls": "\n".join(f"/proc/sys/{path}:{v}" for path, v in state.sysctls.items()),
         "ufw": "",
@@ -100,6 +100,12 @@ def of(state: HostState) -> dict[str, str]:
         "lines": "\n".join(map(_line, state.lines)),
         "end": "",
     }
+
+
+_RULES = [
+    {"priority": 0, "src": "all", "table": "local"},
+    {"priority": 32766, "src": "all", "table": "main"},
+]
 
 
 def file(path: str, found: File) -> str:

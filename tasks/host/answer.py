@@ -61,8 +61,9 @@ def parse(output: str) -> HostState:
             links={link.name: link for link in links},
             routes=tuple(_routes(routes)),
             tables=_tables(routes["around"]),
-            rules=rules.parse(sections["rules"]),
-            ipv4_rules=rules.parse(sections["ipv4-rules"]),
+            rules=rules.of(routes["rules"]),
+            # Whoever names no version of IP is told of IPv4's.
+            ipv4_rules=rules.of(entry for entry in addresses if "priority" in entry),
             proxies=frozenset(
                 (IPAddress(entry["dst"]), _device(entry["dev"])) for entry in routes["proxies"]
             ),
@@ -72,7 +73,7 @@ def parse(output: str) -> HostState:
                 for destination, route in outer.items()
                 if route.get("table", MAIN) != MAIN
             },
-            listeners=tuple(_listeners(sections["listeners"])),
+            listeners=tuple(_listeners(sections.get("listeners", ""))),
             ruleset=_ruleset(sections),
             sysctls=_sysctls(sections["sysctls"]),
             sysctl_files=_sysctl_files(sections["sysctl-files"], sections["sysctl-lines"]),
@@ -88,7 +89,7 @@ def parse(output: str) -> HostState:
             sit_is_module=bool(sections["sit"]),
             sit_loading=tuple(sections["sit-loading"].splitlines()),
             missing_programs=tuple(sections["programs"].split()),
-            room=_room(sections["room"]),
+            room=_room(sections.get("room", "")),
             stamp=sections["stamp"],
             holder="" if sections["holder"] == rollback.CUT_OFF else sections["holder"],
             is_cut_off=sections["holder"] == rollback.CUT_OFF,
@@ -97,7 +98,7 @@ def parse(output: str) -> HostState:
             recorded_by=by.removeprefix("by").strip(),
             copies=_copies(sections.get("copies", "")),
             warnings=tuple(sections["warnings"].splitlines()),
-            paths=_paths(sections["paths"]),
+            paths=_paths(sections.get("paths", "")),
             lines=tuple(_lines(sections["lines"])),
         )
     except _UNEXPECTED as error:
@@ -121,24 +122,28 @@ def _json_documents(text: str) -> list[Any]:
 
 
 def _documents(text: str) -> Iterable[Any]:
-    # Before iproute2 6.3, where a route is encapsulated comes as a second `dst`; before 7.0, an
-    # alias may have any character.
-    decoder = json.JSONDecoder(strict=False, object_pairs_hook=lambda all: dict(reversed(all)))
+    # Before 7.0, an alias may have any character.
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_first_of_each)
     at = 0
     while start := _VISIBLE.search(text, at):
         document, at = decoder.raw_decode(text, start.start())
         yield document
 
 
+def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Before iproute2 6.3, where a route is encapsulated comes as a second `dst`."""
+    return dict(reversed(dict(reversed(pairs)).items()))
+
+
 def _told_apart(text: str) -> dict[str, list[Any]]:
-    """Routes and proxy entries by what was asked for, with a link between any two answers."""
+    """Rules, routes and proxy entries by what was asked for: a link is between any two answers."""
     found: list[list[Any]] = [[]]
     for document in _documents(text):
         if any("ifname" in element for element in document):
             found.append([])
         else:
             found[-1] += document
-    return dict(zip(asking.ROUTES, found, strict=True))
+    return dict(zip(asking.TOLD, found, strict=True))
 
 
 def _files(text: str) -> dict[str, File]:

@@ -17,7 +17,8 @@ from tasks.host.state import FALLBACK, FOLDER, OWNED, SET_PROTOCOLS, WARNINGS, Q
 _UNREAD = (f"{OWNED}*", ".*", "*~", "*.bak", "*.old", "*.orig", "*.disabled", "*.dpkg-*")
 
 PROTOCOLS = ("kernel", *SET_PROTOCOLS)
-ROUTES = ("default", *PROTOCOLS, "proxies", "around")
+TOLD = ("rules", "default", *PROTOCOLS, "proxies", "around")
+"""What is asked for IPv6, with a mark between any two."""
 # Whoever uses an address of it may use any other one.
 _NEIGHBOURHOOD = 64
 
@@ -28,7 +29,7 @@ ASKING = ("WantedBy", "RequiredBy", "UpheldBy")
 _MEASURING = Path(__file__).with_name("path.pl")
 _READING = Path(__file__).with_name("read.pl")
 
-# Which is told as no route is, nor an entry.
+# Which is told as no rule or route is, nor an entry.
 _MARK = "link show dev lo"
 _NO_LINE = "(?!)"
 
@@ -75,29 +76,35 @@ section report; show @REPORT@
 section record; @RECORD@
 section addresses; ip -json -details -force -batch - 2>/dev/null <<'END'
 address show
+rule show
 @REMOTES@
 END
 section routes; ip -6 -json -force -batch - 2>/dev/null <<'END'
 @AROUND@
 END
-section rules; ip -6 rule show 2>/dev/null
-section ipv4-rules; ip -4 rule show 2>/dev/null
-section listeners
-# Who listens, and by which program; without iproute2's `ss`, without that.
-if has ss; then
-    ss -H -tulnp 2>/dev/null
-else
-    for protocol in tcp udp; do sed "s/^/$protocol /" /proc/net/${protocol}6 2>/dev/null; done
-fi
 # A module that isn't loaded has no rules, and would be loaded for whoever asks.
 nf_tables=there
-if [ ! -e /sys/module/nf_tables ] && modinfo -F filename nf_tables 2>/dev/null | grep -q '^/'; then
-    nf_tables=
+if [ ! -e /sys/module/nf_tables ]; then
+    case $(modinfo -F filename nf_tables 2>/dev/null) in /*) nf_tables= ;; esac
 fi
+tables= listed=
+[ -z "$nf_tables" ] || { has nft && tables=$(nft list tables 2>/dev/null) && listed=1; }
+has_table() {
+    case "
+$tables
+" in *"
+table $1
+"*) ;; *) false ;; esac
+}
+# Whether any is there of those that iptables works with.
+has_tables_of() {
+    for name in filter nat mangle raw security; do ! has_table "$1 $name" || return 0; done
+    [ -z "$listed" ]
+}
 for family in ip ip6; do
     section "$family tables of nft"
     save=${family}tables-nft-save
-    if [ -z "$nf_tables" ]; then
+    if [ -z "$nf_tables" ] || ! has_tables_of "$family"; then
         :
     elif has "$save"; then
         "$save" 2>/dev/null
@@ -129,7 +136,6 @@ done
 sysctls="/etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf
     /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf /etc/sysctl.conf $ufw"
 section sysctl-files; printf '%s\n' $sysctls
-has nft || nf_tables=
 @SEARCHING@
 units= active= enabled=
 if has systemctl; then
@@ -175,6 +181,19 @@ section programs
 for program in ip find cmp base64 sha256sum sed mktemp mkfifo nft unshare; do
     has $program || echo $program
 done
+section warnings; show @WARNINGS@
+@BEFORE@
+section end
+"""
+
+# What only matters to a run that is still to change something.
+_BEFORE = r"""section listeners
+# Who listens, and by which program; without iproute2's `ss`, without that.
+if has ss; then
+    ss -H -tulnp 2>/dev/null
+else
+    for protocol in tcp udp; do sed "s/^/$protocol /" /proc/net/${protocol}6 2>/dev/null; done
+fi
 section room
 there=
 for folder in @FOLDERS@; do
@@ -184,11 +203,8 @@ for folder in @FOLDERS@; do
     there="$there $found"
 done
 df -Pk $there
-section warnings; show @WARNINGS@
 section paths
-@MEASURING@
-section end
-"""
+@MEASURING@"""
 
 _REMEMBERING = f"""echo "by $(cat {rollback.RECORDED_BY} 2>/dev/null)"
 cat {rollback.RECORD} 2>/dev/null"""
@@ -201,21 +217,23 @@ def script(
     questions: Collection[Question | Search],
     folders: Iterable[str],
     places: Iterable[str],
-    measuring: str,
+    measuring: str | None,
     *,
     remembers: bool = False,
 ) -> str:
     """The shell script that reads all of a host that matters to what it is to carry.
 
     `folders` are all those where files of Culvert may lie, `places` those where people set up a
-    tunnel by hand, and `measuring` is what `measuring()` returns, or nothing. Where it `remembers`,
-    it tells of the last confirmed run, too.
+    tunnel by hand. `measuring` is what `measuring()` returns: with it, it tells of what matters
+    before a change, too. Where it `remembers`, it tells of the last confirmed run, too.
     """
     asked = [each for each in questions if isinstance(each, Question)]
     searches = [each for each in questions if isinstance(each, Search)]
     looked_for = [*_searches(node, searches, folders, places), *([_COPIES] if remembers else [])]
     return (
-        _SCRIPT.replace("@FOLDERS@", " ".join(folders))
+        _SCRIPT.replace("@BEFORE@", "" if measuring is None else _BEFORE)
+        .replace("@MEASURING@", measuring or "")
+        .replace("@FOLDERS@", " ".join(folders))
         .replace("@QUESTIONS@", "\n".join(f"section '{ANSWER}{e.name}'\n{e.script}" for e in asked))
         .replace("@SEARCHING@", searching(looked_for))
         .replace("@AROUND@", "\n".join(_around(node)))
@@ -229,7 +247,6 @@ def script(
         .replace("@STAMP@", rollback.STAMP)
         .replace("@REPORT@", rollback.REPORT)
         .replace("@RECORD@", _REMEMBERING if remembers else "")
-        .replace("@MEASURING@", measuring)
         .replace("@REMOTES@", "\n".join(_outer(node)))
     )
 
@@ -251,7 +268,7 @@ def _searches(
 def searching(searches: Iterable[Search]) -> str:
     """What prints all that files say, and the ruleset, in one process."""
     program = _READING.read_text().replace("@OWN_TABLE@", " ".join(OWN_TABLE))
-    arguments = ('"$nf_tables"', '"$sysctls"', "2>/dev/null")
+    arguments = ('"$tables"', '"$sysctls"', "2>/dev/null")
     return perl.command(program, *arguments, lines=map(_asked, searches))
 
 
@@ -280,12 +297,12 @@ def measuring(node: Node, record: str) -> str:
 
 
 def _around(node: Node) -> Iterable[str]:
-    """Words of iproute2 for all ROUTES, with a mark between any two.
+    """Words of iproute2 for all that is TOLD.
 
     Of a routing daemon's very many routes, those alone that are in, are or cover a prefix of the
     node's.
     """
-    yield "route show default"
+    yield from ("rule show", _MARK, "route show default")
     for protocol in PROTOCOLS:
         yield from (_MARK, f"route show proto {protocol}")
     yield from (_MARK, "neighbour show proxy", _MARK)

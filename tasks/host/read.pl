@@ -12,7 +12,7 @@
 # Files whose names fit LEFT-OUT are not looked at in folders, nor any where there is no PROGRAM. The
 # lines that fit INCLUDES name more files, relative ones below /etc.
 #
-# Its arguments are what `nft` may be asked for, and more places, which `-` stands for.
+# Its arguments are the tables that `nft` lists, and more places, which `-` stands for.
 #
 # It needs no more of Perl than Debian's perl-base, which is Essential.
 use strict;
@@ -24,7 +24,7 @@ use constant RULESET_LIMIT => 1_000_000;
 # How often files may include others.
 use constant DEPTH => 3;
 
-my ($is_asked, $more) = @ARGV;
+my ($tables, $more) = @ARGV;
 
 sub section {
     print "\n", '@@ culvert ', $_[0], "\n";
@@ -119,7 +119,7 @@ sub said {
 sub listed {
     my ($limit, @options) = @_;
     my $text = '';
-    for (split /\n/, said(RULESET_LIMIT, qw(nft list tables))) {
+    for (split /\n/, $tables) {
         my (undef, $family, $name) = split ' ', $_, 3;
         next if "$family $name" eq '@OWN_TABLE@';
         $text .= "table $family $name\n";
@@ -142,7 +142,7 @@ sub ruleset {
 section('machine');
 print text_of('/proc/sys/kernel/random/boot_id') // '', readlink('/proc/self/ns/net') // '', "\n";
 section('ruleset');
-ruleset() if $is_asked;
+ruleset() if $tables;
 while (<STDIN>) {
     chomp;
     my ($name, $form, @rest) = split /\t/, $_, -1;

@@ -1,9 +1,9 @@
 """Pure: policy routing, as ip-rule(8) tells of it: which rules a packet meets on its way."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from netaddr import IPAddress, IPNetwork
 
@@ -109,13 +109,46 @@ class Rule:
         return self._words[self._words.index(word) + 1]
 
 
-def parse(text: str) -> tuple[Rule, ...]:
-    """The rules that `ip rule` prints, in their order. Raises AddrFormatError and ValueError."""
-    lines = re.findall(r"^(\d+):\s+(.*\S)", text, re.MULTILINE)
-    found = tuple(Rule(int(priority), words) for priority, words in lines)
+def of(told: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    """The rules that `ip -json rule` tells of, in their order.
+
+    Raises AddrFormatError, KeyError, TypeError and ValueError.
+    """
+    found = tuple(Rule(int(each["priority"]), _words(each)) for each in told)
     for rule in found:
         rule.check()
     return found
+
+
+def _words(told: Mapping[str, Any]) -> str:
+    """Those by which `ip rule` tells of the same rule, without -details."""
+    found = ""
+    for key, value in told.items():
+        if key != "priority" and (key, value) not in _UNTOLD:
+            default = f" {key}" if value is None else f" {key} {{}}"
+            found += _WORDS.get(key, default).format(value)
+    return found.strip()
+
+
+# Of print_rule in iproute2, by its keys; the others are their own words.
+_WORDS = {
+    "src": " from {}",
+    "dst": " to {}",
+    **dict.fromkeys(("srclen", "dstlen", "fwmask"), "/{}"),
+    **dict.fromkeys(("dscp_mask", "flowlabel_mask", "sport_mask", "dport_mask"), "/{}"),
+    **dict.fromkeys(("iif_detached", "oif_detached"), " [detached]"),
+    "l3mdev": f" lookup {_OF_VRF}",
+    "uid_start": " uidrange {}",
+    "sport_start": " sport {}",
+    "dport_start": " dport {}",
+    **dict.fromkeys(("uid_end", "sport_end", "dport_end"), "-{}"),
+    "table": " lookup {}",
+    "suppress_prefixlen": " suppress_prefixlength {}",
+    "unresolved": f" {_UNRESOLVED}",
+    "action": " {}",
+    "protocol": " proto {}",
+}
+_UNTOLD = {("protocol", "kernel"), ("protocol", "unspec")}
 
 
 def met(packet: Packet, rules: Iterable[Rule]) -> Iterator[Rule]:

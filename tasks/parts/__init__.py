@@ -56,8 +56,8 @@ _PLACES = _once([*(manager.places for manager in MANAGERS), PLACES])
 def script(node: Node, *, measures: bool = False, remembers: bool = False) -> str:
     """The shell script that reads a host that is to carry the node, and asks every manager.
 
-    It also `measures` the paths to the other ends, which takes seconds where they are narrow, or
-    `remembers` the last confirmed run.
+    Before a change it also `measures`: the paths to the other ends, which takes seconds where they
+    are narrow, the room for files, and who listens. Or it `remembers` the last confirmed run.
     """
-    measuring = asking.measuring(node, fitted.FILE) if measures else ""
+    measuring = asking.measuring(node, fitted.FILE) if measures else None
     return asking.script(node, _QUESTIONS, FOLDERS, _PLACES, measuring, remembers=remembers)

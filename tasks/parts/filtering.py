@@ -42,7 +42,7 @@ QUESTIONS = (
     Question(
         "filter",
         f"""if has nft; then
-    nft --stateless list table {TABLE} 2>/dev/null
+    ! has_table '{TABLE}' || nft --stateless list table {TABLE} 2>/dev/null
     echo {OF_FILE}
     [ ! -e {FILE} ] || {_LISTED.format(FILE)}fi""",
     ),

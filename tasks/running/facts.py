@@ -41,7 +41,7 @@ def run(host: Host, script: str) -> str:
 
 
 def read(host: Host, node: Node, *, measures: bool = False, remembers: bool = False) -> HostState:
-    """The state of a host that is to carry the node, and where it `measures`, of its paths.
+    """The state of a host that is to carry the node; where it `measures`, with what that tells.
 
     Where it `remembers`, also what the last confirmed run changed. Raises FactError and
     UnreadableStateError.

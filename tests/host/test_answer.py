@@ -61,12 +61,17 @@ by alice@laptop from 192.0.2.9, since 2026-11-27 12:03:04 UTC
 "linkinfo":{{"info_kind":"sit","info_data":{{"proto":"ip6ip","remote":"203.0.113.20",
 "local":"198.51.100.10","ttl":255,"pmtudisc":true}}}},
 "addr_info":[{{"family":"inet6","local":"2001:db8:1::2","prefixlen":127}}]}}]
+[{{"priority":32765,"not":null,"src":"all","fwmark":"0xca6c","table":"51820",
+"protocol":"kernel"}}]
 [{{"type":"unicast","dst":"203.0.113.1","gateway":"198.51.100.1","dev":"eth0","table":"main",
 "flags":[]}}]
 [{{"dst":"203.0.113.1","dev":"wg0","prefsrc":"192.0.2.1","flags":[],"uid":0}}]
 [{{"dst":"203.0.113.2","from":"198.51.100.10","dev":"wg0","table":"51820","flags":[],"uid":0}}]
 
 @@ culvert routes
+[{{"priority":0,"src":"all","table":"local"}},{{"priority":100,"src":"2001:db8:1::","srclen":64,
+"iif":"eth0","iif_detached":null,"table":"100"}},{{"priority":32766,"src":"all","table":"main"}}]
+[{{"ifindex":1,"ifname":"lo"}}]
 [{{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}},
 {{"dst":"default","gateway":"fe80::2","dev":"eth0","metric":2048,"flags":[]}}]
 [{{"ifindex":1,"ifname":"lo"}}]
@@ -86,14 +91,6 @@ by alice@laptop from 192.0.2.9, since 2026-11-27 12:03:04 UTC
 {{"gateway":"fe80::4","dev":"eth1","weight":1,"flags":["linkdown"]}}]}}]
 [{{"dst":"2001:db8:1::/64","dev":"wg0","table":"100","metric":1024,"flags":[],"pref":"medium"}},
 {{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[]}}]
-
-@@ culvert rules
-0:	from all lookup local
-100:	from 2001:db8:1::/64 iif eth0 [detached] lookup 100
-32766:	from all lookup main
-
-@@ culvert ipv4-rules
-32765:	not from all fwmark 0xca6c lookup 51820
 
 @@ culvert listeners
 tcp   LISTEN 0      128             [::]:22           [::]:*    users:(("sshd",pid=500,fd=3))
@@ -348,7 +345,7 @@ def test_a_cut_off_answer_is_not_mistaken_for_a_host(answer: str) -> None:
         ('[{"dst":"2001:db8:1::3"', '["dst"]\n[{"dst":"2001:db8:1::3"'),
         ('"dst":"2001:db8:1::3"', '"dst":"x"'),
         ("/proc/sys/net/ipv6/conf/eth0.7/proxy_ndp", "/proc/sys/x"),
-        ("from 2001:db8:1::/64 iif", "from x iif"),
+        ('"src":"2001:db8:1::"', '"src":"x"'),
         ("@@ culvert routes\n", f"@@ culvert routes\n{'[' * 100_000}"),
         # An answer is missing, or one too many.
         ('[{"ifindex":1,"ifname":"lo"}]\n', ""),
@@ -455,10 +452,11 @@ def test_routes_are_asked_for_narrowly_and_in_one_process() -> None:
         "route show table all match 2001:db8:100::/40",
         "route show table all match 2001:4860:4860::8888",
     ]
-    assert outer == ["route get 203.0.113.20 from 198.51.100.10"]
+    assert outer == ["rule show", "route get 203.0.113.20 from 198.51.100.10"]
     around, outer = batches(parts.script(node("client")))
     assert around[0] == "route show table all root 2001:db8:1::/64"
     assert outer == [
+        "rule show",
         "route get 198.51.100.10 from 203.0.113.20",
         "route get 198.51.100.10",
     ]

@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(*searches: Search, nft: str = "", sysctls: str = "") -> dict[str, str]:
-    script = f"nf_tables={nft} sysctls='{sysctls}'\n{asking.searching(searches)}\n"
+def found(*searches: Search, tables: str = "", sysctls: str = "") -> dict[str, str]:
+    script = f"tables={tables} sysctls='{sysctls}'\n{asking.searching(searches)}\n"
     done = subprocess.run(["sh", "-s"], input=script, text=True, capture_output=True, check=True)
     return answers.sections(done.stdout)
 
@@ -112,7 +112,7 @@ table inet culvert {{
 @pytest.mark.parametrize(("elements", "form"), [(2, "whole"), (80_000, "terse")])
 def test_sets_are_told_where_they_are_not_very_large(elements: int, form: str) -> None:
     rules = SETS.format(elements=", ".join(str(IPAddress(0x0A000001 + n)) for n in range(elements)))
-    script = f"nf_tables=there sysctls=\n{asking.searching([])}"
+    script = f"tables=$(nft list tables) sysctls=\n{asking.searching([])}"
     told = answers.sections(namespaces.run([f"nft -f - <<'RULES'\n{rules}\nRULES", script]))
     found, _, listing = told["ruleset"].partition("\n")
     assert found == form

@@ -120,7 +120,7 @@ def test_a_change_that_is_confirmed_stays_and_leaves_its_record(box: Box) -> Non
 
 def copies(box: Box) -> Mapping[str, File]:
     """As a run reads them that asks for what the host remembers."""
-    told = box.run(f"nf_tables= sysctls=\n{asking.searching([asking._COPIES])}\n").stdout
+    told = box.run(f"tables= sysctls=\n{asking.searching([asking._COPIES])}\n").stdout
     found = answer._files(answers.sections(told)["copies"])
     return {path.removeprefix(f"{box.root}{rollback.COPIES}"): f for path, f in found.items()}
 

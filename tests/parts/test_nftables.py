@@ -213,6 +213,6 @@ def test_the_tables_that_are_configured_are_found_in_all_its_files(tmp_path: Pat
     (tmp_path / "last").write_text("table ip e { chain x { } }\n")
     (question,) = nftables.Nftables.questions
     script = asking.searching([replace(question, places=(str(main),))])
-    told = namespaces.shell(f"nf_tables= sysctls=\n{script}")
+    told = namespaces.shell(f"tables= sysctls=\n{script}")
     state = HostState(answers={"nftables": told})
     assert nftables.tables(state) == {("inet", "a"), ("ip6", "b"), ("ip", "d"), ("ip", "e")}

@@ -47,17 +47,20 @@ class Networkd:
             case $line in ADMIN_STATE=* | NETWORK_FILE=*) echo "$file:$line" ;; esac
         done <"$file"
     done
-    set --
     for folder in /etc /run /usr/lib; do
         for file in $folder/systemd/network/*.network; do
-            [ ! -r "$file" ] || set -- "$@" "$file"
+            section=
+            [ ! -r "$file" ] || while IFS= read -r line || [ -n "$line" ]; do
+                case $line in \[*) section=${line%%]*}] line= ;; esac
+                case $section$line in
+                "[Match]"[A-Za-z]*=*) printf '%s\n' "$file:$line" ;;
+                "[Link]"Unmanaged*=* | "[Link]"ActivationPolicy*=*)
+                    printf '%s\n' "$file:[Link] $line"
+                    ;;
+                esac
+            done <"$file"
         done
     done
-    [ $# -eq 0 ] || awk '/^\[/ || FNR == 1 { section = $1 }
-        section == "[Match]" && /^[A-Za-z]+ *=/ { print FILENAME ":" $0 }
-        section == "[Link]" && /^(Unmanaged|ActivationPolicy) *=/ {
-            print FILENAME ":[Link] " $0
-        }' "$@"
 fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"

@@ -11,7 +11,7 @@
 # It needs no more of Perl than Debian's perl-base, which is Essential.
 use strict;
 use warnings;
-use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 unpack_sockaddr_in6);
+use Socket qw(:DEFAULT inet_ntop inet_pton pack_sockaddr_in6 unpack_sockaddr_in6);
 use Socket qw(IPPROTO_ICMP IPPROTO_ICMPV6);
 
 # So often an address is tried, with so many seconds for the answer.
@@ -19,6 +19,12 @@ use constant { TRIES => 3, PATIENCE => 1 };
 # So many packets leave at once, so many seconds apart: no queue on the way has room for thousands.
 use constant { BURST => 20, PAUSE => 0.02 };
 use constant SO_BINDTODEVICE => 25;
+use constant {
+    AF_NETLINK => 16, NLM_F_REQUEST => 0x1, NLM_F_DUMP => 0x300, NLMSG_ERROR => 2, NLMSG_DONE => 3,
+    RTM_GETROUTE => 26, RTM_GETNEIGH => 30, RT_TABLE_MAIN => 254, RTN_UNICAST => 1,
+    RTA_OIF => 4, RTA_GATEWAY => 5, RTA_MULTIPATH => 9, RTA_VIA => 18,
+    NDA_DST => 1, NDA_LLADDR => 2, NUD_FAILED => 0x20, SIOCGIFNAME => 0x8910,
+};
 # By family, the types of an echo request and of its reply, and how a socket gets none but these:
 # level, option, and a bit for each type that it doesn't get (raw(7); RFC 3542, 3.2).
 my %icmp = (
@@ -36,12 +42,49 @@ sub now {
     return (split ' ', <$uptime>)[0];
 }
 
-sub said {
-    open my $pipe, '-|', @_ or die "$_[0]: $!\n";
-    my @lines = <$pipe>;
+# --- The kernel's tables (rtnetlink(7)) ---
+
+# Has the kernel tell of all that it has in one: each answer is a header of 12 bytes, in which the
+# family is the first, and attributes by their numbers.
+sub dump_of {
+    my ($type, $family, $is_wanted) = @_;
     # What isn't seen now would not be missed afterwards.
-    close $pipe or die "@_ ended badly\n";
-    return @lines;
+    socket my $netlink, AF_NETLINK, SOCK_RAW, 0 or die "netlink: $!\n";
+    my $asked = pack 'C x11', $family;
+    send $netlink, pack('LSSLL', 28, $type, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) . $asked, 0
+        or die "netlink: $!\n";
+    my @found;
+    while (defined recv $netlink, my $messages, 65536, 0) {
+        while (length $messages >= 16) {
+            my ($length, $kind) = unpack 'LS', $messages;
+            my $message = substr $messages, 0, ($length + 3) & ~3, '';
+            return @found if $kind == NLMSG_DONE;
+            die "the kernel doesn't tell of what it has (", unpack('x16 l', $message), ")\n"
+                if $kind == NLMSG_ERROR;
+            my $header = substr $message, 16, 12;
+            push @found, [$header, attributes(substr $message, 28)] if $is_wanted->($header);
+        }
+    }
+    die "netlink: $!\n";
+}
+
+sub attributes {
+    my ($rest) = @_;
+    my %found;
+    while (length $rest >= 4) {
+        my ($length, $type) = unpack 'SS', $rest;
+        last if $length < 4;
+        $found{ $type & 0x3fff } = substr $rest, 4, $length - 4;
+        substr $rest, 0, ($length + 3) & ~3, '';
+    }
+    return \%found;
+}
+
+sub name_of {
+    my ($index) = @_;
+    socket my $any, AF_INET, SOCK_DGRAM, 0 or die "socket: $!\n";
+    my $request = pack 'x16 l x20', $index;
+    return ioctl($any, SIOCGIFNAME, $request) ? unpack 'Z16', $request : "if$index";
 }
 
 # --- Addresses ---
@@ -129,21 +172,74 @@ sub ping {
 
 my (%own, @targets, %gateways, @expected);
 
-# Default routes as `ip` has them, each with its gateway and interface.
+# Default routes of the main table: how each goes on, its gateway and its interface.
 sub defaults {
-    my ($version) = @_;
+    my ($family) = @_;
+    my $is_default = sub {
+        my ($of, $length, undef, undef, $table, undef, undef, $type) = unpack 'C8', $_[0];
+        # A kernel without IPv6 tells of what it has instead.
+        return $of == $family && !$length && $table == RT_TABLE_MAIN && $type == RTN_UNICAST;
+    };
     my %found;
-    for (said('ip', "-$version", qw(route show default))) {
-        next if /^(?:unreachable|prohibit|blackhole|throw) /;
-        $found{$1} = [$1, $2, $3] while /((?:via (?:inet6 )?(\S+) )?dev (\S+))/g;
+    for (dump_of(RTM_GETROUTE, $family, $is_default)) {
+        my $route = $_->[1];
+        my @hops = $route->{+RTA_MULTIPATH} ? hops($route->{+RTA_MULTIPATH}) : $route;
+        for my $hop (@hops) {
+            my $interface = name_of(unpack 'L', $hop->{+RTA_OIF} // next);
+            my ($via, $gateway) = gateway($family, $hop);
+            $found{"${via}dev $interface"} = ["${via}dev $interface", $gateway, $interface];
+        }
     }
     return grep { !$own{ $_->[2] } } values %found;
+}
+
+# Of a route with several ways, each as if it had that alone (struct rtnexthop).
+sub hops {
+    my ($rest) = @_;
+    my @found;
+    while (length $rest >= 8) {
+        my ($length, $index) = unpack 'S x2 L', $rest;
+        last if $length < 8;
+        my $hop = attributes(substr $rest, 8, $length - 8);
+        push @found, { %$hop, RTA_OIF, pack 'L', $index };
+        substr $rest, 0, ($length + 3) & ~3, '';
+    }
+    return @found;
+}
+
+# The words for it, and the address; of IPv4 it may be one of IPv6.
+sub gateway {
+    my ($family, $hop) = @_;
+    if (my $via = $hop->{+RTA_VIA}) {
+        my $address = inet_ntop(AF_INET6, substr $via, 2);
+        return ("via inet6 $address ", $address);
+    }
+    my $gateway = $hop->{+RTA_GATEWAY} // return ('', undef);
+    my $address = inet_ntop($family, $gateway);
+    return ("via $address ", $address);
+}
+
+# As `$address dev $interface`, all whose hardware address is known.
+sub neighbours {
+    my $is_there = sub {
+        my ($family, $state) = unpack 'C x7 S', $_[0];
+        return ($family == AF_INET || $family == AF_INET6) && !($state & NUD_FAILED);
+    };
+    my %found;
+    for (dump_of(RTM_GETNEIGH, AF_UNSPEC, $is_there)) {
+        my ($header, $neighbour) = @$_;
+        next if !$neighbour->{+NDA_LLADDR};
+        my ($family, $index) = unpack 'C x3 l', $header;
+        my $address = inet_ntop($family, $neighbour->{+NDA_DST} // next);
+        $found{"$address dev " . name_of($index)} = 1;
+    }
+    return %found;
 }
 
 sub look {
     my (@works, %ways);
     for my $version (4, 6) {
-        for (defaults($version)) {
+        for (defaults($version == 4 ? AF_INET : AF_INET6)) {
             my ($route, $address, $interface) = @$_;
             push @works, "IPv$version default route $route";
             next if !defined $address;
@@ -156,9 +252,8 @@ sub look {
     ping(@tried);
     push @works, map { $_->{told} } grep { $_->{answers} } @tried;
     # A silent one still tells its hardware address.
-    for (%ways ? said(qw(ip neighbour show)) : ()) {
-        my ($way) = /^(\S+ dev \S+) .*lladdr/ or next;
-        next if /FAILED/ or !$ways{$way};
+    my %there = %ways ? neighbours() : ();
+    for my $way (grep { $there{$_} } keys %ways) {
         push @works, "gateway $ways{$way}{address} of $ways{$way}{interface} is there";
     }
     return @works;

@@ -38,8 +38,14 @@ _PLACE = re.compile(
 )
 # In a namespace of their own processes are numbered from 1.
 _UNSHARE = [shutil.which("unshare") or "", "--map-root-user", "--net", "--pid", "--fork"]
-_COUNTED = "/bin/sh -s >/dev/null || exit; exec /bin/sh -c '/bin/sh -c \"echo \\$\\$\"'"
-_COUNTING = 2
+_COUNTED = f"""{shutil.which("ip", path="/usr/sbin:/usr/bin:/sbin:/bin")} -batch - <<END || exit
+link add eth0 type veth peer name peer0
+link set eth0 up
+route add default dev eth0
+END
+/bin/sh -s >/dev/null || exit
+exec /bin/sh -c '/bin/sh -c "echo \\$\\$"'"""
+_COUNTING = 3
 
 
 # What a run looks at. NETPLAN makes a file for each of its own. What waits for a word is as good as
@@ -47,8 +53,6 @@ _COUNTING = 2
 _SAYING = {
     "ip": """case "$*" in
 *'address show up') echo '@UP@' ;;
-*'-4 route show default') echo 'default via 192.0.2.1 dev eth0' ;;
-*'-6 route show default') echo 'default via fe80::1 dev eth0' ;;
 esac""",
     "ifquery": "shift 3; for each; do echo 2001:db8::1/127; done",
     "netplan": """cd "$3"; mkdir -p run/systemd/network
@@ -197,7 +201,7 @@ DRY, UNCHANGED = 40, 40
 # A run that adds a tunnel to others.
 ADDED = dict(zip(managers.NAMES, (53, 45, 47, 43, 45, 45), strict=True))
 # A host where all works has these.
-WORKED = ("IPv4 default route via 192.0.2.1 dev eth0",)
+WORKED = ("IPv4 default route dev eth0",)
 GUARD = Guard(by="alice@laptop", run="run-1")
 
 

@@ -381,6 +381,32 @@ are_up() {
     step="bringing up $down"
     return 1
 }
+# Copies what is in some folders below another one, the first, where it finds it by the same names;
+# then, by lines of both names, files. It reads links as links, and no folders in those.
+gather() {
+    perl -e '
+        use strict;
+        sub copy {
+            my ($from, $to) = @_;
+            my $folder = "";
+            mkdir $folder .= "/$_" for (split "/", $to)[1 .. ($to =~ tr,/,,) - 1];
+            return symlink readlink $from, $to or die "$to: $!\n" if -l $from;
+            open my $source, "<", $from or die "$from: $!\n";
+            open my $copy, ">", $to or die "$to: $!\n";
+            chmod +(stat $source)[2] & 07777, $copy;
+            print $copy readline $source;
+            close $copy or die "$to: $!\n";
+        }
+        my $root = shift;
+        for my $folder (@ARGV) {
+            opendir my $names, $folder or next;
+            for (map { "$folder/$_" } grep { !/^\.\.?$/ } readdir $names) {
+                copy($_, "$root$_") if -l or -f;
+            }
+        }
+        copy(split) while <STDIN>;
+' "$@"
+}
 # Lines of what a file is called, and what it is to be.
 rename() { perl -lane 'rename $F[0], $F[1] or die "$F[1]: $!\n"'; }""".replace(
     "@WARNINGS@", WARNINGS

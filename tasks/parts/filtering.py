@@ -175,13 +175,14 @@ def starting(site: Site, state: HostState, changed: Collection[str]) -> Iterable
         if _UNIT_FILE in changed:
             yield Step((), ("systemctl daemon-reload",))
         return
-    if _UNIT_FILE in changed:
-        yield Step((" run: systemctl daemon-reload",), ("systemctl daemon-reload",))
     unit = state.units.get(SERVICE)
     if unit is None or not unit.is_enabled:
+        # After which systemd reads its units anew.
         enable = f"systemctl --quiet enable {SERVICE}"
         disable = f"systemctl --quiet disable {SERVICE}"
         yield Step((f" run: {enable}",), (enable,), (disable,), outlasts=True)
+    elif _UNIT_FILE in changed:
+        yield Step((" run: systemctl daemon-reload",), ("systemctl daemon-reload",))
     if not _is_active(state):
         yield Step(
             (f"+table {TABLE}",),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from netaddr import IPAddress
@@ -141,3 +142,17 @@ def test_tunnels_are_made_and_taken_back_from_wherever_that_came_to(parts: int |
     made = run(script, shown) if parts is None else ["all", "3", "3"]
     assert made == ["all", "3", "3"]
     assert run(script, *action.undo, SHOWN) == ["all", "lo up0 up1"]
+
+
+def test_folders_are_gathered_below_another_one(tmp_path: Path) -> None:
+    there, new, root = tmp_path / "netplan", tmp_path / "new", tmp_path / "root"
+    (there / "deeper").mkdir(parents=True)
+    for file, text in ((there / "a.yaml", "a"), (there / "deeper/b.yaml", "b"), (new, "c\n")):
+        file.write_text(text)
+        file.chmod(0o600)
+    (there / "link.yaml").symlink_to("/nowhere/at.all")
+    lines = f"gather {root} {there} {tmp_path}/none <<END\n{new} {root}{there}/c.yaml\nEND"
+    said = run(lines, f"cd {root}{there}", "stat -c '%a %N' *", "cat a.yaml c.yaml")
+    assert said == ["600 'a.yaml'", "600 'c.yaml'", "777 'link.yaml' -> '/nowhere/at.all'", "ac"]
+    missing = f"gather {root} 2>/dev/null <<END || echo failed\n{new}.not {root}/x\nEND"
+    assert run(missing) == ["failed"]

@@ -245,8 +245,8 @@ class Shell:
 
     def _is_no_scratch(self, folder: str, otherwise: str) -> None:
         if not any(path.startswith(f"{folder}/") for path in self._scratch):
-            for each in otherwise.split("; netplan"):
-                self._run(each if each.startswith("for ") else f"netplan{each}")
+            for each in otherwise.split("; "):
+                self._run(each)
 
     def _copy_here(self, sources: str, folder: str) -> None:
         for source in sources.split():
@@ -569,10 +569,13 @@ class Shell:
                 self._host.files.pop(path, None)
         _must(not known)
 
-    def _copy_netplan(self, root: str) -> None:
+    def _gather(self, root: str, new: str | None) -> None:
         for path, file in self._host.files.items():
             if path.startswith(_NETPLAN):
                 self._scratch[f"{root}{path}"] = file.text
+        for line in (new or "").splitlines():
+            source, target = line.split()
+            self._scratch[target] = self._host.beside[source.removeprefix("$root")].text
 
     def _generate(self, root: str) -> None:
         for path, text in [*self._scratch.items()]:
@@ -645,6 +648,7 @@ class Shell:
     def _enable(self, name: str) -> None:
         _must(self._unit_text(name) is not None)
         self._service(name).is_enabled = True
+        self._daemon_reload()
 
     def _disable(self, name: str) -> None:
         _must(self._unit_text(name) is not None)
@@ -756,8 +760,8 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
         Shell._delete_connections,
     ),
     (
-        r'for folder in /lib /etc /run; do .* mkdir -p "(?P<root>\S+)\$folder".*done',
-        Shell._copy_netplan,
+        rf'gather "(?P<root>\S+)" /lib/netplan {_NETPLAN} /run/netplan( <<END\n(?P<new>.*)\nEND)?',
+        Shell._gather,
     ),
     (r'netplan generate --root-dir "(?P<root>\S+)"', Shell._generate),
     (rf'mv -f (?P<made>("\S+"\.\* )+){_GENERATED}/', Shell._put_generated),

@@ -1,7 +1,6 @@
 """Pure: netplan with systemd-networkd underneath (netplan(5))."""
 
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import PurePosixPath
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
@@ -39,12 +38,8 @@ class Netplan(Networkd):
         tunnels = {path: waiting for path, waiting in staged.items() if self.defines(path)}
         if tunnels:
             # At boot, one file that netplan can't read would leave the host without any network.
-            yield _copied("$scratch")
-            yield f'cp -p {" ".join(tunnels.values())} "$scratch{_FOLDER}"'
-            # It reads what is called `*.yaml`.
-            names = {path: PurePosixPath(waiting).name for path, waiting in tunnels.items()}
-            lines = (f"$scratch{_FOLDER}/{name} $scratch{path}" for path, name in names.items())
-            yield "\n".join(["rename <<END", *lines, "END"])
+            new = (f"{waiting} $scratch{path}" for path, waiting in tunnels.items())
+            yield "\n".join([f"{_copied('$scratch')} <<END", *new, "END"])
             yield _generated("$scratch")
 
     def remove(self, interfaces: Collection[str]) -> Iterable[str]:
@@ -94,11 +89,7 @@ def _copied(root: str) -> str:
 
     It reads all three as one, so a file in one may speak of what is in another.
     """
-    return (
-        "for folder in /lib /etc /run; do "
-        f'[ ! -d $folder/netplan ] || {{ mkdir -p "{root}$folder" && '
-        f'cp -a $folder/netplan "{root}$folder/"; }}; done'
-    )
+    return f'gather "{root}" /lib/netplan {_FOLDER} /run/netplan'
 
 
 def _generated(root: str) -> str:

@@ -24,7 +24,7 @@ def kind(script: str) -> Kind:
             return "confirm"
         if "mine()" in script:
             return "recall" if "\nwent_back\n" in script else "extend"
-        return "clear" if "\nseize ||" in script else "change"
+        return "clear" if "\nclear " in script else "change"
     assert "\nprove();\n" in script, script
     return "verify"
 

@@ -146,7 +146,7 @@ def test_headings_of_troubleshooting_are_what_the_code_says() -> None:
         for text in literals(ast.parse(path.read_text()))
     ]
     # What a host says by itself.
-    said += [path.read_text() for path in sorted((REPOSITORY / "tasks").rglob("*.sh"))]
+    said += [path.read_text() for path in sorted((REPOSITORY / "tasks").rglob("*.[sp][hl]"))]
     headings = re.findall(r"^### `(.*)`$", (DOCS / "troubleshooting.md").read_text(), re.M)
     assert headings
     unsaid = [heading for heading in headings if not any(said_by(heading, text) for text in said)]

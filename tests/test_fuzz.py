@@ -92,7 +92,7 @@ INVENTORY: dict[str, dict[str, Any]] = {
 
 # What scripts start on a host. Nothing else is in reach of what is run here.
 PROGRAMS = (
-    *("awk", "base64", "cat", "chmod", "cmp", "cp", "cut", "date", "df", "env", "find", "flock"),
+    *("awk", "base64", "cat", "chmod", "cmp", "cp", "cut", "date", "df", "env", "flock"),
     *("grep", "head", "id", "ifdown", "ifquery", "ifup", "ip", "ip6tables"),
     *("ip6tables-nft-save",),
     *("ip6tables-save", "iptables", "iptables-nft-save", "iptables-save", "ln", "ls", "lsns"),
@@ -101,10 +101,18 @@ PROGRAMS = (
     *("ss", "stat", "sync", "systemctl", "systemd-run"),
     *("tail", "tee", "timeout", "tr", "ufw", "wc"),
 )
-# By which new files come there, without their texts.
-WRITING = r'while (<STDIN>) { open my $file, ">", "$ARGV[0]/$1" if /^> \d+ (.*)/ }'
+# By which new files come there, without their texts, and the folder of a script's own.
+WRITING = r"""
+sub make { my ($path) = @_; make($path =~ s{/[^/]*$}{}r), mkdir $path if !-d $path }
+while (<STDIN>) {
+    make($ARGV[3]) if /^scratch/;
+    make("$ARGV[0]$1") if /^folder \d+ (.*)/;
+    open my $file, ">", "$ARGV[0]$1" if /^> \d+ (.*)/;
+}
+"""
 STUBS = {
-    "perl": f"""case $2 in '# Writes files '*) {shutil.which("perl")} -e '{WRITING}' "$3" ;; esac"""
+    "perl": f"""case $2 in *'# Does to files '*)
+    shift 2; {shutil.which("perl")} -e '{WRITING}' "$@" ;; esac"""
 }
 
 
@@ -146,15 +154,13 @@ class Shell:
         """How a script ends that has nothing but these programs, and files below a folder."""
         here = re.sub(r'(?<= )PATH="[^"]*"', f'PATH="{self.programs}"', script)
         assert here != script and not re.search(r"s?bin:", here), "real programs are in reach"
-        here = here.replace("made= root=", f"made= root={self.root}")
+        here = here.replace("\nroot= copies=", f"\nroot={self.root} copies=")
         here = here.replace(' >"/proc/sys/$1"; }', " >/dev/null; }")
         # Culvert's own programs on a host.
         here = re.sub(r"^/(etc|usr|run)/\S+", "cat", here, flags=re.MULTILINE)
         here = here.replace("/run/culvert", f"{self.folder}/culvert")
         here = here.replace("store=/var/lib/culvert", f"store={self.folder}/store")
         here = here.replace(f"put {rollback.REPORT}", f"put {self.root}{rollback.REPORT}")
-        # No process is told by these programs.
-        here = here.replace('until lives "$hold/waiter"', "until :")
         here = self.functions + here.replace(">/etc/", f">{self.root}/etc/")
         done = subprocess.run(
             ["/bin/sh", "-s", *arguments],

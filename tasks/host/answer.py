@@ -24,6 +24,7 @@ from tasks.host.state import (
 )
 
 _VISIBLE = re.compile(r"\S")
+_OPEN = re.compile(r"\[\s*(?:\[\s*[\]{]|$)")
 # What reading an answer of another form may end in, however little it resembles one.
 _UNEXPECTED = (
     AddrFormatError,
@@ -126,8 +127,11 @@ def _documents(text: str) -> Iterable[Any]:
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_first_of_each)
     at = 0
     while start := _VISIBLE.search(text, at):
-        document, at = decoder.raw_decode(text, start.start())
-        yield document
+        at = start.end()
+        # iproute2 leaves an array open where it is told of nothing, as of rules without IPv6.
+        if not _OPEN.match(text, start.start()):
+            document, at = decoder.raw_decode(text, start.start())
+            yield document
 
 
 def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

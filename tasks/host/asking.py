@@ -178,7 +178,7 @@ if [ ! -e /sys/module/sit ]; then
         /etc/modprobe.d /run/modprobe.d /usr/lib/modprobe.d 2>/dev/null
 fi
 section programs
-for program in ip find cmp base64 sha256sum sed mktemp mkfifo nft unshare; do
+for program in ip cmp base64 sha256sum sed mktemp mkfifo nft unshare; do
     has $program || echo $program
 done
 section warnings; show @WARNINGS@

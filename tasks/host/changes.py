@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from io import StringIO
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from pydantic import TypeAdapter
 
 from tasks.host import edits, perl, rollback
 from tasks.host.rollback import UNGUARDED, Guard
-from tasks.host.state import FOLDER, OWNED, WARNINGS, File, HostState, sysctl_key
+from tasks.host.state import WARNINGS, File, HostState, sysctl_key
 
 
 @dataclass(frozen=True)
@@ -175,29 +175,53 @@ class Changes:
         Up to the first removal or rename a failure leaves the host as it was; after it, what was
         changed is taken back: there and then, by what waits beside it, or at the next boot.
         """
-        written = [change for change in self.files if change.after]
         return "\n".join(
             [
                 _HEAD,
                 _TOOLS,
+                f"run={shlex.quote(guard.run)} within={guard.within}",
+                rollback.FUNCTIONS,
+                rollback.FILING,
+                _OWN_FOLDER,
+                rollback.BEGINNING,
                 _FINISH,
-                *rollback.taking(guard),
-                _sweep(self.folders),
-                _lacking(written),
-                *rollback.arming(guard, self.kept()),
-                f'staged="{" ".join(change.staged for change in written)}" made=$missing',
-                *_appeared(self.files),
-                *_stage(self.files, copies="$pending/files"),
-                # Also finds a disk that is full only when the data gets there.
-                '[ -z "$staged" ] || sync $staged',
+                *self._beginning(guard),
                 *_run(self.checks),
                 *(line for n, act in enumerate(self.actions, 1) for line in _act(n, act)),
-                f"sync {' '.join(_folders(self.files))}",
                 "step='having the change stay'",
-                *(_AWAITING if guard.within else (rollback.DISARMING,)),
+                *self._ending(guard),
                 _EPILOGUE,
             ]
         )
+
+    def _beginning(self, guard: Guard) -> Iterable[str]:
+        """Lines that take the host, and have it keep what puts it back, and what is to be new."""
+        kept = self.kept()
+        lines = [*rollback.taking(guard), *_sweeping(self.folders)]
+        lines += (f"lack {folder}" for folder in _folders(_written(self.files)))
+        lines += _appeared(self.files)
+        lines += rollback.preparing(guard)
+        if kept.replaced:
+            yield _begin(lines)
+            yield from rollback.copying(kept)
+            yield from _unchanged(self.files, f"{rollback.PENDING}.new/files")
+            yield f"step='{rollback.KEEPING}'"
+            lines = []
+        lines += rollback.arming(guard, kept)
+        lines += _staging(self.files)
+        yield f"copies={rollback.PENDING}/files"
+        yield _begin(lines)
+        yield "armed=1"
+
+    def _ending(self, guard: Guard) -> Iterable[str]:
+        """Lines after which nothing is taken back, unless nobody says that all is well."""
+        lines = [f"sync {folder}" for folder in _folders(self.files)]
+        if guard.within:
+            yield "uptime"
+            lines += (f"put {rollback.HOLD}/deadline $((up + within))", "clean")
+        yield "\n".join(["files <<END", *lines, rollback.ENDING])
+        if not guard.within:
+            yield rollback.DISARMING
 
     @property
     def actions(self) -> list[Step]:
@@ -212,12 +236,12 @@ class Changes:
     def kept(self) -> rollback.Kept:
         """What the host keeps of it until it is confirmed."""
         replaced = [change for change in self.files if change.before]
-        # No second name of a file is left in folders that go.
-        tidying = _tidy(self.files, self.own_folders)
         leftovers = [change.kept for change in replaced]
-        stay = rollback.staying(leftovers, tidying, forgets=self.to_nothing)
+        # No second name of a file is left in folders that go.
+        folders = _left(self.files, self.own_folders)
+        stay = rollback.staying(leftovers, folders, forgets=self.to_nothing)
         paths = [change.path for change in replaced]
-        return rollback.Kept(self.way_back(), stay, self.record(), paths)
+        return rollback.Kept(self.way_back(), [*stay], self.record(), paths)
 
     def way_back(self) -> str:
         """The script that takes back as much of it as had begun, kept on the host meanwhile.
@@ -233,12 +257,13 @@ class Changes:
         return "\n".join(
             [
                 _HEAD.replace("set -eu", "set -u"),
+                "scratch=$(mktemp -d /run/culvert.XXXXXX)",
                 _TOOLS,
                 beginning.replace("@PATIENCE@", str(_PATIENCE + most // 4)),
                 *(line for number, action in back for line in _undo(number, action)),
                 f"rm -f {' '.join(leftovers)}",
                 'for folder in $(cat "$undoing/made"); do rmdir "$folder" 2>/dev/null; done',
-                *_tidy(self.reversed().files, self.own_folders),
+                *(_tidy(each) for each in _left(self.reversed().files, self.own_folders)),
                 f"sync {' '.join(_folders(self.files))} 2>/dev/null",
                 rollback.BACK_AGAIN,
                 "}",
@@ -265,15 +290,18 @@ class Changes:
 
         It changes nothing else; `refusals` tells what its output means.
         """
-        written = [change for change in self.files if change.after]
+        lines = ["scratch", *_staging(self.files)]
         return "\n".join(
             [
                 _HEAD,
                 _TOOLS,
-                _FINISH,
+                rollback.FILING,
+                _OWN_FOLDER,
+                _ENDING,
                 'root="$scratch/root"',
-                _lacking(written),
-                *_stage(written),
+                *_unchanged(_written(self.files)),
+                "step='writing the new files'",
+                _input("files", lines),
                 *_run(self.checks),
                 _REHEARSED,
             ]
@@ -314,8 +342,8 @@ set -eu
 umask 022
 export LC_ALL=C {perl.ENVIRONMENT}
 export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-made= root=
-scratch=$(mktemp -d /run/culvert.XXXXXX)"""
+"""
+_OWN_FOLDER = "scratch=/run/culvert.$$"
 # Hooks of the host's own speak in how it ends, too: what the kernel then has is what counts.
 _TOOLS = r"""lenient() {
     said=
@@ -331,19 +359,6 @@ has_room() {
     return "$1"
 }
 ifdown() { has_room && command ifdown "$@"; }
-# Notes which of these folders, and of those above them, aren't there: what is further down first.
-missing=
-lack() {
-    for each; do
-        new=
-        until [ -d "$each" ]; do
-            case " $missing " in *" $each "*) break ;; esac
-            new="$new$each "
-            each=${each%/*}
-        done
-        missing=$new$missing
-    done
-}
 sysctl() { echo "$2" >"/proc/sys/$1"; }
 sysctl_again() { [ "$(cat "/proc/sys/$1")" = "$2" ] || sysctl "$1" "$2"; }
 # What follows does for many at once what would be a process for each; $step then tells what failed.
@@ -368,12 +383,18 @@ delete_links() {
 }
 # Of interfaces and their addresses, one after the other.
 are_up() {
-    down=$(perl -e '
-        my %up = map { /^\d+: (\S+) +inet6 (\S+) / ? ("$1 $2" => 1) : () }
-            `ip -6 -oneline address show up`;
+    down=$(perl -MSocket=:DEFAULT,inet_pton -e '
+        use constant { SIOCGIFFLAGS => 0x8913, IFF_UP => 1 };
+        open my $addresses, "<", "/proc/net/if_inet6" or die "/proc/net/if_inet6: $!\n";
+        my %there = map { ($_->[5] . " $_->[0] " . hex $_->[2] => 1) } map { [split] } <$addresses>;
+        socket my $any, AF_INET, SOCK_DGRAM, 0 or die "socket: $!\n";
         my @down;
         while (my ($name, $network) = splice @ARGV, 0, 2) {
-            push @down, "$name with $network" if !$up{"$name $network"};
+            my ($address, $length) = split "/", $network;
+            my $ip = unpack "H*", inet_pton(AF_INET6, $address);
+            my $link = pack "a16 x24", $name;
+            my $is_up = ioctl($any, SIOCGIFFLAGS, $link) && unpack("x16 S", $link) & IFF_UP;
+            push @down, "$name with $network" if !$is_up || !$there{"$name $ip $length"};
         }
         print join ", ", @down;
 ' "$@") || return 1
@@ -390,7 +411,11 @@ gather() {
             my ($from, $to) = @_;
             my $folder = "";
             mkdir $folder .= "/$_" for (split "/", $to)[1 .. ($to =~ tr,/,,) - 1];
-            return symlink readlink $from, $to or die "$to: $!\n" if -l $from;
+            unlink $to;
+            if (-l $from) {
+                symlink readlink($from), $to or die "$to: $!\n";
+                return;
+            }
             open my $source, "<", $from or die "$from: $!\n";
             open my $copy, ">", $to or die "$to: $!\n";
             chmod +(stat $source)[2] & 07777, $copy;
@@ -411,12 +436,13 @@ gather() {
 rename() { perl -lane 'rename $F[0], $F[1] or die "$F[1]: $!\n"'; }""".replace(
     "@WARNINGS@", WARNINGS
 )
-_FINISH = r"""step=start staged= held= armed= begun=0
+_FINISH = r"""step=start armed= begun=0
 finish() {
     status=$?
     set +e
     trap '' HUP INT TERM
-    if [ "$status" -ne 0 ] && [ -n "$armed" ]; then
+    # Where it stays already, and this is at clearing up, only the script itself knows of it.
+    if [ "$status" -ne 0 ] && { [ -n "$armed" ] || is_kept; }; then
         why=
         [ "$begun" -eq 0 ] || why="it stopped at: $step" undone="; what it made is taken back"
         # Unless what waits beside it is at it already.
@@ -428,23 +454,26 @@ finish() {
             settle
             release
         fi
-        held=
-    elif [ -n "$held" ] && [ "$status" -ne 0 ]; then
+    elif [ "$status" -ne 0 ] && is_own; then
         # Nothing was made that could be taken back, nor stays.
         @DISMISSED@
+        release
     fi
-    rm -rf $staged $scratch
-    if [ "$status" -ne 0 ]; then
-        for folder in $made; do rmdir "$folder" 2>/dev/null; done
-        echo "Culvert stopped at: $step${undone-}" >&2
-    fi
-    [ -z "$held" ] || release
+    [ ! -e "$scratch" ] || rm -rf "$scratch"
+    [ "$status" -eq 0 ] || echo "Culvert stopped at: $step${undone-}" >&2
     exit "$status"
 }
 trap finish EXIT
 trap 'exit 129' HUP INT TERM""".replace("@DISMISSED@", rollback.DISMISSED)
-# All is done: nothing is taken back from here on, unless nobody says that it is well.
-_AWAITING = ('uptime; put "$hold/deadline" "$((up + within))"', "held=")
+# Of a rehearsal, that makes nothing else.
+_ENDING = r"""step=start
+finish() {
+    status=$?
+    rm -rf "$scratch"
+    [ "$status" -eq 0 ] || echo "Culvert stopped at: $step" >&2
+    exit "$status"
+}
+trap finish EXIT"""
 _EPILOGUE = """}
 main </dev/null
 """
@@ -470,36 +499,33 @@ def refusals(output: str) -> tuple[str, ...]:
 _SAID_LINES = 6
 
 
-def _sweep(folders: Iterable[str]) -> str:
-    """What a run left behind that was killed between staging and putting."""
-    ours = f"\\( -name '.{OWNED}*' -o -path '*/{FOLDER}/*' \\)"
-    names = "\\( -name '.*.new' -o -name '.*.old' \\)"
-    swept = f"find -H {' '.join(folders)} {names} {ours} -delete 2>/dev/null || true"
-    return f"[ ! -e {WARNINGS} ] || rm -f {WARNINGS}; {swept}"
+def _sweeping(folders: Iterable[str]) -> Iterable[str]:
+    """What takes away what a run left behind that was killed."""
+    yield f"remove {WARNINGS}"
+    yield from (f"sweep {folder}" for folder in folders)
 
 
-def _lacking(changes: Iterable[FileChange]) -> str:
-    """Notes the folders that are missing where these files are written."""
-    return " ".join(["lack", *(f"$root{folder}" for folder in _folders(changes))])
+def _begin(lines: Iterable[str]) -> str:
+    return _input("begin", lines)
 
 
-def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
-    """Writes new files where they wait: all of them by one program.
+def _input(function: str, lines: Iterable[str]) -> str:
+    """A function of the script's that reads these lines."""
+    return "\n".join([f"{function} <<'END'", *lines, rollback.ENDING])
 
-    The old ones of those that are edited it finds below the folder of their `copies`.
-    """
-    lines: list[str] = []
-    sums: list[str] = []
-    for change in changes:
+
+def _written(changes: Iterable[FileChange]) -> list[FileChange]:
+    return [change for change in changes if change.after]
+
+
+def _unchanged(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
+    """Stops where a file has become another since it was read, by the copies below a folder."""
+    sums = [
+        f"{digest(change.before.text)}  {copies}{change.path}"
+        for change in changes
         # What is no text was not read as it is.
-        if change.before and _UNKNOWN not in change.before.text:
-            sums.append(f"{digest(change.before.text)}  {copies}{change.path}")
-        if change.after:
-            name = change.staged.removeprefix("$root/")
-            lines.append(f"> {change.after.mode:04o} {name}")
-            whole, edited = edits.whole(change.after.text), _edited(change)
-            is_shorter = 0 < sum(map(len, edited)) < sum(map(len, whole))
-            lines += edited if is_shorter else whole
+        if change.before and _UNKNOWN not in change.before.text
+    ]
     if sums:
         yield "\n".join(["changed=$(sha256sum --check --quiet 2>/dev/null <<END", *sums, "END"])
         yield ") || {"
@@ -507,19 +533,24 @@ def _stage(changes: Iterable[FileChange], copies: str = "") -> Iterable[str]:
         yield f'    step="${{changed#"{copies}"}} {_CHANGED}"'
         yield "    false"
         yield "}"
-    if not lines:
-        return
-    yield "step='writing the new files'"
-    yield '[ -z "$missing" ] || mkdir -p $missing'
-    yield _writing('"$root"', f'"{copies}"', lines)
+
+
+def _staging(changes: Iterable[FileChange]) -> Iterable[str]:
+    """What writes new files where they wait."""
+    written = _written(changes)
+    yield "at writing the new files"
+    yield from (f"folder 0755 {folder}" for folder in _folders(written))
+    for change in written:
+        assert change.after
+        yield f"> {change.after.mode:04o} {change.staged.removeprefix('$root')}"
+        whole, edited = edits.whole(change.after.text), _edited(change)
+        is_shorter = 0 < sum(map(len, edited)) < sum(map(len, whole))
+        yield from edited if is_shorter else whole
 
 
 def _appeared(changes: Iterable[FileChange]) -> Iterable[str]:
-    """Stops where a file is there by now that is to be new: it would be lost."""
-    if new := [change.path for change in changes if not change.before]:
-        yield f"for each in {' '.join(new)}; do"
-        yield f'    [ ! -e "$each" ] || {{ step="$each {_CHANGED}"; false; }}'
-        yield "done"
+    """What stops where a file is there by now that is to be new: it would be lost."""
+    return (f"absent {change.path}" for change in changes if not change.before)
 
 
 def _edited(change: FileChange) -> list[str]:
@@ -529,11 +560,6 @@ def _edited(change: FileChange) -> list[str]:
     return [f"< {change.path}", *edits.of(change.before.text, change.after.text)]
 
 
-def _writing(root: str, copies: str, lines: Iterable[str]) -> str:
-    return perl.command(_WRITING, root, copies, lines=lines)
-
-
-_WRITING = Path(__file__).with_name("write.pl").read_text()
 _CHANGED = "has been changed since this run looked at it: run again"
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -564,13 +590,15 @@ def _replaced(change: FileChange) -> Step:
     return _Put((change.path,), tuple(commands), (f"bring_back {change.path}",), outlasts=True)
 
 
-def _tidy(changes: Iterable[FileChange], own_folders: Iterable[str]) -> Iterable[str]:
-    """Folders of Culvert's that its last file has left."""
+def _left(changes: Iterable[FileChange], own_folders: Iterable[str]) -> list[str]:
+    """Folders of Culvert's that its last file may have left."""
     left = dict.fromkeys(PurePosixPath(each.path).parent for each in changes if not each.after)
-    for folder in left:
-        if any(folder.match(pattern) for pattern in own_folders):
-            # All is done by then: that one stays is no reason to take anything back.
-            yield f"rmdir --ignore-fail-on-non-empty {folder} || true"
+    return [str(each) for each in left if any(each.match(pattern) for pattern in own_folders)]
+
+
+def _tidy(folder: str) -> str:
+    # All is done by then: that one stays is no reason to take anything back.
+    return f"rmdir --ignore-fail-on-non-empty {folder} || true"
 
 
 def _folders(files: Iterable[FileChange]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pure: the texts of files as write.pl reads them, as edits of the old ones where that is less."""
+"""Pure: the texts of files as files.pl reads them, as edits of the old ones where that is less."""
 
 from bisect import bisect_left
 from collections import Counter

@@ -1,8 +1,9 @@
-# Keeps in a folder, its argument, which system runs, and what nobody meant to touch and what may be
-# lost all the same, by a hook or a manager: the addresses as `ip address save` has them, and for each version of IP the
-# lines of `ip -batch` that add the routes.
+# What a host remembers of itself, beside what files.pl does:
 #
-# It needs no more of Perl than Debian's perl-base, which is Essential.
+#     remember FOLDER            keeps there which system runs, and what nobody meant to touch, and may
+#                                be lost all the same, by a hook or a manager: the addresses as
+#                                `ip address save` has them, and for each version of IP the lines of
+#                                `ip -batch` that add the routes
 use strict;
 use warnings;
 
@@ -11,19 +12,17 @@ use constant PROTOCOLS => qw(boot static ra dhcp);
 # What has a line before all that follows: of the answers in a batch, each is told apart by it.
 use constant MARK => "link show dev lo\n";
 
-my ($folder) = @ARGV;
-my $asked = "$folder/asked";
+my $folder;
 
-sub put {
+sub keep {
     my ($name, @lines) = @_;
-    open my $file, '>', "$folder/$name" or die "$folder/$name: $!\n";
-    print $file @lines;
-    close $file or die "$folder/$name: $!\n";
+    write_file("$folder/$name", 0600, @lines);
 }
 
 sub routes {
     my ($version) = @_;
-    open my $pipe, '-|', 'ip', "-$version", qw(-oneline -force -batch), $asked or die "ip: $!\n";
+    my @asking = ('ip', "-$version", qw(-oneline -force -batch), "$folder/asked");
+    open my $pipe, '-|', @asking or die "ip: $!\n";
     my @protocols = ('', PROTOCOLS);
     my @lines;
     while (my $line = <$pipe>) {
@@ -45,15 +44,24 @@ sub routes {
     return @protocols ? () : @lines;
 }
 
-sub line_of {
-    open my $file, '<', $_[0] or die "$_[0]: $!\n";
-    return scalar <$file>;
+sub remember {
+    ($folder) = @_;
+    # As running_system() of hold.sh.
+    my $network = readlink '/proc/self/ns/net' or die "/proc/self/ns/net: $!\n";
+    keep('system', first_of('/proc/sys/kernel/random/boot_id'), "\n$network\n");
+    keep('addresses', do { open my $pipe, '-|', qw(ip address save) or die "ip: $!\n"; <$pipe> });
+    keep('asked', "route show default\n", MARK, map { ("route show proto $_\n", MARK) } PROTOCOLS);
+    keep("routes-$_", routes($_)) for 4, 6;
+    unlink "$folder/asked";
 }
 
-# As running_system() of hold.sh.
-my $network = readlink '/proc/self/ns/net' or die "/proc/self/ns/net: $!\n";
-put('system', line_of('/proc/sys/kernel/random/boot_id'), "$network\n");
-put('addresses', do { open my $pipe, '-|', qw(ip address save) or die "ip: $!\n"; <$pipe> });
-put('asked', "route show default\n", MARK, map { ("route show proto $_\n", MARK) } PROTOCOLS);
-put("routes-$_", routes($_)) for 4, 6;
-unlink $asked;
+%main::verbs = (
+    %main::verbs,
+    # As much as can be had.
+    remember => sub {
+        open my $said, '>&', \*STDERR or die "stderr: $!\n";
+        open STDERR, '>', '/dev/null';
+        eval { remember($_[0]) };
+        open STDERR, '>&', $said;
+    },
+);

@@ -7,11 +7,11 @@ lasts, a folder in /run (`HOLD`) says who is at work, and until when.
 """
 
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tasks.host import perl
+from tasks.host import edits, perl
 from tasks.host.state import FOLDER, OWNED
 
 STORE = f"/var/lib/{FOLDER}"
@@ -21,7 +21,7 @@ UNDOING = f"{STORE}/undoing"
 """The same, once it is at it."""
 CONFIRMED = f"{STORE}/confirmed"
 """What the last confirmed run changed, and how to take it back."""
-_STAYING = f"{STORE}/confirmed.new/stay"
+_STAYS = f"{STORE}/confirmed.new"
 REPORT = f"{STORE}/report"
 """What became of a run that was undone."""
 HOLD = "/run/culvert-hold"
@@ -31,21 +31,23 @@ STAMP = "/run/culvert-stamp"
 BOOT_UNIT = f"{OWNED}-undo.service"
 WAITING_UNIT = f"{OWNED}-waiting.service"
 _UNITS = "/etc/systemd/system"
-_UNIT_FILE = f"{_UNITS}/{BOOT_UNIT}"
+UNIT_FILE = f"{_UNITS}/{BOOT_UNIT}"
 _WANTED_BY = f"{_UNITS}/sysinit.target.wants/{BOOT_UNIT}"
 
 RECORD = f"{CONFIRMED}/record"
 COPIES = f"{CONFIRMED}/files"
 RECORDED_BY = f"{CONFIRMED}/holder"
-JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", _UNIT_FILE)
+JOURNAL = (f"{STORE}/*/*", REPORT, f"{REPORT}.new", UNIT_FILE)
 """Patterns, as of find(1)'s -path, of what is no part of what a host carries."""
 
 _PROGRAMS = Path(__file__).parent
 FUNCTIONS = (_PROGRAMS / "hold.sh").read_text()
 _WAITING = (_PROGRAMS / "wait.sh").read_text()
-_REMEMBERING = (_PROGRAMS / "remember.pl").read_text()
 _RECALLING = (_PROGRAMS / "recall.pl").read_text()
-_REMEMBER = perl.command(_REMEMBERING, '"$pending.new"')
+FILES = (_PROGRAMS / "files.pl").read_text()
+"""What does to files what its input says."""
+_HOLDS = (_PROGRAMS / "hold.pl").read_text().replace("@OWNED@", OWNED).replace("@FOLDER@", FOLDER)
+_HOLDING_PL = _HOLDS + (_PROGRAMS / "remember.pl").read_text()
 # Where the same system runs, whose links have the same numbers. What is there, is left as it is:
 # also a route that somebody gave another gateway since, which `ip route restore` would add one to.
 _RECALL = f"""[ "$mode" = boot ] || [ "$(cat "$undoing/system")" != "$(running_system)" ] || {{
@@ -88,25 +90,10 @@ TimeoutStartSec=5min
 ExecStart=/bin/sh -c 'mv -T {PENDING} {UNDOING} 2>/dev/null; \\
     [ ! -e {UNDOING}/undo ] || \\
         sh {UNDOING}/undo boot "the host was started anew before the run was confirmed"; \\
-    [ ! -e {_STAYING} ] || sh {_STAYING}; \\
+    [ ! -e {_STAYS}/program ] || perl {_STAYS}/program <{_STAYS}/stay; \\
     rm -rf {STORE}/*.new {STORE}/gone; rmdir {STORE} 2>/dev/null; \\
-    [ -e {UNDOING} ] || rm -f {_WANTED_BY} {_UNIT_FILE}'
+    [ -e {UNDOING} ] || rm -f {_WANTED_BY} {UNIT_FILE}'
 """
-
-# Where /var comes over the network, a unit that goes before the network would go round in a circle,
-# which systemd cuts where it likes. Whoever runs next takes back what a boot left there.
-_LATE = "systemctl show --property=After --value var.mount var-lib.mount var-lib-culvert.mount 2>&1"
-_INSTALLING = f"""late=
-for each in $({_LATE}); do
-    [ "$each" != network.target ] || late=1
-done
-installed=
-if [ -z "$late" ]; then
-[ -d {_UNITS}/sysinit.target.wants ] || mkdir -p {_UNITS}/sysinit.target.wants
-printf %s {shlex.quote(_BOOT)} >{_UNIT_FILE}
-ln -sf {_UNIT_FILE} {_WANTED_BY}
-installed='{_UNIT_FILE} {_UNITS} {_UNITS}/sysinit.target.wants'
-fi"""
 
 BACK = f"""mode=$1 why=$2 number=0 unwritten=
 {FUNCTIONS}
@@ -181,7 +168,7 @@ else
     mv -T "$undoing" "$store/gone"
     sync "$store"
     rm -rf "$store/gone"
-    rm -f {_WANTED_BY} {_UNIT_FILE}
+    rm -f {_WANTED_BY} {UNIT_FILE}
 fi
 release"""
 """What it ends with."""
@@ -207,64 +194,117 @@ UNGUARDED = Guard(within=0)
 
 
 def taking(guard: Guard) -> Iterable[str]:
-    """Lines of a run's script that keep every other run off the host, or stop there."""
-    yield f"within={guard.within}"
-    yield f"run={shlex.quote(guard.run)} seen={shlex.quote(guard.stamp)}"
-    yield _holding(guard)
-    yield "take"
+    """What keeps every other run off a host, as lines of files.pl's, or stops there."""
+    yield _holding("take", guard)
+    yield "at start"
+    yield f"seen {guard.stamp}"
+    yield f"stamp {guard.run}"
+    yield "scratch"
 
 
-def _holding(guard: Guard) -> str:
-    return f"by={shlex.quote(guard.by)} limit={guard.limit}\n{FUNCTIONS}"
+def _holding(verb: str, guard: Guard) -> str:
+    return f"{verb} {guard.limit} {' '.join(guard.by.split())}"
+
+
+FILING = f"""files_pl={shlex.quote(FILES)}
+root= copies= scratch=
+files() {{ perl -e "$files_pl" "$root" "$copies" $$ "$scratch" >/dev/null; }}"""
+"""A function of a script's, which does to files what its input says."""
+
+BEGINNING = f"""hold_pl={shlex.quote(_HOLDING_PL)}
+begin() {{
+    told=$(perl -e "$hold_pl$files_pl" "$root" "$copies" $$ "$scratch") || {{
+        step=${{told:-$step}}
+        false
+    }}
+}}
+is_own() {{ read -r pid _ 2>/dev/null <"$hold/pid" && [ "$pid" = $$ ]; }}
+is_kept() {{
+    for each in "$pending" "$undoing"; do
+        [ ! -e "$each/run" ] || ! says "$each/run" "$run" || return 0
+    done
+    false
+}}"""
+"""Of the FUNCTIONS and FILING, what has files.pl do all that comes before the first change."""
 
 
 @dataclass(frozen=True)
 class Kept:
     """What a host keeps of a run until that is confirmed.
 
-    `undo` is the script that takes it back, `stay` the one by which it stays, and `record` what the
-    next run is told of it. `replaced` are the files that change or go: it keeps a copy of each.
+    `undo` is the script that takes it back, `stay` the lines of files.pl's by which it stays, and
+    `record` what the next run is told of it. `replaced` are the files that change or go: it keeps a
+    copy of each.
     """
 
     undo: str
-    stay: str
+    stay: Sequence[str]
     record: str
     replaced: Collection[str]
 
 
-def arming(guard: Guard, kept: Kept) -> Iterable[str]:
-    """Lines that leave on the host what puts it back, and have it wait there.
+def preparing(guard: Guard) -> Iterable[str]:
+    """What begins to keep what puts a host back, as lines of files.pl's.
 
-    It remembers the folders that are $missing, to be taken away again.
+    First what a boot looks after it by; then the folders that are lacking, to be taken away again.
     """
-    replaced = kept.replaced
-    yield "step='keeping what puts the host back'"
-    yield '[ ! -e "$pending.new" ] || rm -rf "$pending.new"'
-    yield 'mkdir -p -m 0700 "$pending.new" "$pending.new/files"'
-    if replaced:
+    yield f"at {KEEPING}"
+    if guard.within:
+        yield "early"
+        yield f"folder 0755 {_UNITS}/sysinit.target.wants"
+        yield f"> 0644 {UNIT_FILE}"
+        yield from edits.whole(_BOOT)
+        yield f"link {UNIT_FILE} {_WANTED_BY}"
+        yield from (f"sync {folder}" for folder in (_UNITS, f"{_UNITS}/sysinit.target.wants"))
+        yield "anyway"
+    yield f"remove {_NEW}"
+    yield f"folder 0700 {_NEW}"
+    yield f"folder 0700 {_NEW}/files"
+    yield f"made {_NEW}/made"
+
+
+_NEW = f"{PENDING}.new"
+KEEPING = "keeping what puts the host back"
+"""What a run's script is at meanwhile, in its own words."""
+ENDING = "end\nEND"
+"""The last lines of what files.pl reads in a script: it does nothing by what was cut off."""
+
+
+def copying(kept: Kept) -> Iterable[str]:
+    """Lines of a run's script by which the host keeps what it replaces."""
+    if kept.replaced:
+        yield f"step='{KEEPING}'"
         # Of absolute names coreutils 9.1 can't keep the modes of folders.
-        yield f'(cd /; for each in {" ".join(replaced)}; do set -- "$@" ".$each"; done'
+        yield f'(cd /; for each in {" ".join(kept.replaced)}; do set -- "$@" ".$each"; done'
         yield 'exec cp -p --parents "$@" "$pending.new/files")'
-    copies = [f'"$pending.new/files{path}"' for path in _with_folders(replaced)]
-    yield "umask 077"
-    for name in ("undo", "stay", "record"):
-        yield f'printf %s {shlex.quote(getattr(kept, name))} >"$pending.new/{name}"'
-    yield "umask 022"
-    yield 'read -r line <"$hold/holder"; printf \'%s\\n\' "$line" >"$pending.new/holder"'
-    yield 'echo "$run" >"$pending.new/run"; echo "$missing" >"$pending.new/made"'
-    yield f"{_REMEMBER} 2>/dev/null || true"
-    yield "installed="
-    if guard.within:
-        yield _INSTALLING
-    yield f'sync "$pending.new"/* "$pending.new" {" ".join(copies)} $installed'
+
+
+def arming(guard: Guard, kept: Kept) -> Iterable[str]:
+    """What leaves on the host what puts it back, as lines of files.pl's, and has it wait there."""
+    yield f"at {KEEPING}"
+    for name in ("undo", "record"):
+        yield f"> 0600 {_NEW}/{name}"
+        yield from edits.whole(getattr(kept, name))
+    yield f"> 0600 {_NEW}/stay"
+    yield from edits.whole("".join(f"{line}\n" for line in kept.stay))
+    yield f"> 0600 {_NEW}/run"
+    yield f"+{guard.run}"
+    yield f"copy {HOLD}/holder {_NEW}/holder"
+    yield f"program {_NEW}/program"
+    yield f"remember {_NEW}"
+    yield from (f"sync {_NEW}/files{path}" for path in _with_folders(kept.replaced))
+    yield f"sync {_NEW}"
     # From here on, what waits may go back: by what has begun, which is nothing.
-    yield 'echo 0 >"$hold/begun"'
-    yield 'mv -T "$pending.new" "$pending"; armed=1; sync "$store"'
+    yield f"> 0644 {HOLD}/begun"
+    yield "+0"
+    yield "mine"
+    yield f"rename {_NEW} {PENDING}"
+    yield f"sync {STORE}"
     if guard.within:
-        yield "step='having the host wait for a word that all is well'"
-        waiting = shlex.quote(f"{FUNCTIONS}\n{_WAITING}")
-        yield f'printf %s {waiting} >"$hold/wait"'
-        yield f"await_word {WAITING_UNIT}"
+        yield "at having the host wait for a word that all is well"
+        yield f"> 0644 {HOLD}/wait"
+        yield from edits.whole(f"{FUNCTIONS}\n{_WAITING}")
+        yield f"wait {WAITING_UNIT}"
 
 
 def _with_folders(paths: Iterable[str]) -> list[str]:
@@ -273,54 +313,51 @@ def _with_folders(paths: Iterable[str]) -> list[str]:
     return sorted({*above, *paths})
 
 
-DISARMING = """born $$
+DISARMING = f"""born $$
 echo "$$ $began" 2>/dev/null >"$hold/pid" || true
-[ ! -e "$store/confirmed.new" ] || rm -rf "$store/confirmed.new"
-mv -T "$pending" "$store/confirmed.new"
-sync "$store"
-. "$store/confirmed.new/stay"
-release"""
+files <<'END'
+remove {_STAYS}
+rename {PENDING} {_STAYS}
+sync {STORE}
+do {_STAYS}/stay
+remove {HOLD}.left
+away {HOLD} {HOLD}.left
+remove {HOLD}.left
+{ENDING}"""
 """Lines that make a change stay, or fail where the host is at going back.
 
 Whoever does so has the host as long as it lives: a disk may take its time.
 """
 
 
-def staying(leftovers: Collection[str], tidying: Iterable[str], *, forgets: bool) -> str:
-    """The script that clears up after a run that stays.
+def staying(leftovers: Iterable[str], folders: Iterable[str], *, forgets: bool) -> Iterable[str]:
+    """What clears up after a run that stays, as lines of files.pl's.
 
     Where it is cut off, a boot or the next run goes through it once more. `leftovers` are second
-    names of old files, `tidying` lines that take folders away; where it `forgets`, nothing of the
-    run is remembered.
+    names of old files, `folders` go where they are empty; where it `forgets`, nothing of the run is
+    remembered.
     """
-    return "\n".join(
-        [
-            f"store={STORE}",
-            *([f"rm -f {' '.join(leftovers)}"] if leftovers else []),
-            *tidying,
-            _FORGETTING if forgets else _KEEPING_RECORD,
-            f"rm -f {CONFIRMED}/stay {_WANTED_BY} {_UNIT_FILE}",
-            "",
-        ]
-    )
+    yield from (f"remove {path}" for path in leftovers)
+    yield from (f"rmdir {folder}" for folder in folders)
+    if forgets:
+        yield from (f"remove {path}" for path in (CONFIRMED, REPORT, f"{STORE}/gone"))
+        yield f"away {_STAYS} {STORE}/gone"
+        yield from (f"remove {path}" for path in (f"{STORE}/gone", f"{STORE}/*.new"))
+        yield f"rmdir {STORE}"
+        yield f"sync {STORE.rpartition('/')[0]}"
+    else:
+        yield f"only {_STAYS} record files holder stay program"
+        yield from (f"remove {path}" for path in (CONFIRMED, REPORT))
+        yield f"rename {_STAYS} {CONFIRMED}"
+        yield f"sync {STORE}"
+    left = (f"{CONFIRMED}/stay", f"{CONFIRMED}/program", _WANTED_BY, UNIT_FILE)
+    yield from (f"remove {path}" for path in left)
+    yield "end"
 
-
-_FORGETTING = f"""rm -rf {CONFIRMED} {REPORT} "$store/gone"
-[ ! -e "$store/confirmed.new" ] || mv -T "$store/confirmed.new" "$store/gone"
-rm -rf "$store/gone" "$store"/*.new
-rmdir "$store" 2>/dev/null || true
-sync {STORE.rpartition("/")[0]}"""
-_KEEPING_RECORD = f"""set --
-for each in "$store/confirmed.new"/*; do
-    case $each in */record | */files | */holder | */stay) ;; *) set -- "$@" "$each" ;; esac
-done
-rm -rf {CONFIRMED} {REPORT} "$@"
-mv -T "$store/confirmed.new" {CONFIRMED}
-sync {STORE}"""
 
 DISMISSED = f"""if says {STAMP} "$run"; then
             put {STAMP} "$(cat /proc/sys/kernel/random/uuid)"
-            rm -rf "$pending.new" "$pending" {_WANTED_BY} {_UNIT_FILE}
+            rm -rf "$pending.new" "$pending" {_WANTED_BY} {UNIT_FILE}
         fi"""
 """Has a host forget a run that changed nothing."""
 
@@ -367,11 +404,9 @@ def extending(guard: Guard) -> str:
 
 def clearing(guard: Guard) -> str:
     """A script that takes back what was cut off on a host, where nobody is at it."""
-    return program(
-        _holding(guard),
-        "seize || return 0",
-        "if is_cut_off; then take_back; else release; fi",
-    )
+    arguments = ("''", "''", "$$", "''")
+    clear = perl.command(_HOLDING_PL + FILES, *arguments, lines=[_holding("clear", guard), "end"])
+    return program(f"export LC_ALL=C {perl.ENVIRONMENT}", clear)
 
 
 def recalling(guard: Guard, why: str) -> str:

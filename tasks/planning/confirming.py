@@ -136,6 +136,7 @@ def script(guard: Guard, probes: Probes, worked: Collection[str]) -> str:
         f"export LC_ALL=C {perl.ENVIRONMENT}",
         'export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
         rollback.opening(guard),
+        rollback.FILING,
         f'in_time() {{ mine || {{ echo "{_ENDED}$(went_back)"; return 1; }}; }}',
         "in_time || return 0",
         f"lost=$({judging}\n) || lost=${{lost:-{_UNSEEN}}}",

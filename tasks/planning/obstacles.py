@@ -54,7 +54,6 @@ def of_programs(state: HostState) -> Iterable[str]:
 
 _PACKAGES = {
     "ip": "iproute2",
-    "find": "findutils",
     "cmp": "diffutils",
     "base64": "coreutils",
     "sha256sum": "coreutils",

@@ -154,5 +154,9 @@ def test_folders_are_gathered_below_another_one(tmp_path: Path) -> None:
     lines = f"gather {root} {there} {tmp_path}/none <<END\n{new} {root}{there}/c.yaml\nEND"
     said = run(lines, f"cd {root}{there}", "stat -c '%a %N' *", "cat a.yaml c.yaml")
     assert said == ["600 'a.yaml'", "600 'c.yaml'", "777 'link.yaml' -> '/nowhere/at.all'", "ac"]
+    # What is called like a new one is a link that leads out of it.
+    (there / "c.yaml").symlink_to(tmp_path / "live")
+    (tmp_path / "live").write_text("live")
+    assert run(f"rm -r {root}", lines, f"cat {root}{there}/c.yaml {tmp_path}/live") == ["c", "live"]
     missing = f"gather {root} 2>/dev/null <<END || echo failed\n{new}.not {root}/x\nEND"
     assert run(missing) == ["failed"]

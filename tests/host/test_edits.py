@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.host import changes, edits
+from tasks.host import changes, edits, rollback
 from tasks.host.changes import Changes, FileChange
 from tasks.host.state import File
 from tests.host.boxed import Box
@@ -34,15 +34,17 @@ def written(files: Sequence[tuple[str | None, str]], shell: str = "sh") -> list[
         new.mkdir()
         lines: list[str] = []
         for number, (before, after) in enumerate(files):
-            lines.append(f"> 0644 {number}")
+            lines.append(f"> 0644 /{number}")
             if before is None:
                 lines += edits.whole(after)
             else:
                 (old / str(number)).write_bytes(before.encode())
                 lines += [f"< /{number}", *edits.of(before, after)]
-        command = changes._writing(str(new), str(old), lines)
+        writing = changes._input("files", lines)
         # Of a function, as all of a script is.
-        script = f"main() {{\nexport LC_ALL=C\n{command}\n}}\nmain </dev/null\n"
+        script = rollback.program(
+            "export LC_ALL=C", rollback.FILING, f"root={new} copies={old}", writing
+        )
         subprocess.run([shell, "-s"], input=script.encode(), check=True)
         return [(new / str(number)).read_bytes().decode() for number in range(len(files))]
 

@@ -37,9 +37,9 @@ def test_a_file_has_its_mode_before_it_has_its_text(tmp_path: Path, mode: int) -
     change = FileChange(str(folder / "60-culvert"), None, File(text, mode))
     changes = Changes("web1", (str(folder),), files=(change,))
     # In a rehearsal that comes no further than to its middle, and that leaves what it has.
-    half = "print $file substr $text, 0, 40000; kill KILL => $$;"
-    cut = changes.rehearsal().replace("print $file $text;", half)
-    said = box.run(cut.replace("rm -rf $staged $scratch", ":")).stdout
+    half = "print $file substr $lines[0], 0, 40000; kill KILL => $$;"
+    cut = changes.rehearsal().replace("return if print $file @lines", f"{half} return if 1")
+    said = box.run(cut.replace('rm -rf "$scratch"', ":")).stdout
     assert said.endswith("rehearsed: 137\n")
     (waiting,) = (each for each in (box.root / "run").rglob(".60-culvert.new"))
     assert 0 < waiting.stat().st_size < len(text)

@@ -47,9 +47,10 @@ def after(happens: str, tmp_path: Path) -> tuple[str, str]:
         [
             _LINKS,
             (Path(rollback.__file__).parent / "hold.sh").read_text(),
-            f"pending={folder}/pending undoing={folder}/pending.new mode=now",
+            f"pending={folder}/pending undoing={folder}/pending.new mode=now run=",
             f"show >{tmp_path}/before",
-            f"{rollback._REMEMBER} || true",
+            f"{rollback.FILING}\n{rollback.BEGINNING}",
+            f"begin <<END\nremember {folder}/pending.new\n{rollback.ENDING}",
             happens,
             f"set +e\n{rollback._RECALL} >/dev/null 2>{tmp_path}/said\nshow >{tmp_path}/after",
         ]

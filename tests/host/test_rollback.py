@@ -92,8 +92,8 @@ def report(box: Box) -> str:
 
 
 def confirmation(guard: Guard = GUARD) -> str:
-    lines = [rollback.opening(guard), "mine || exit 3", "set -e", rollback.DISARMING]
-    return "\n".join(["main() {", *lines, "}", "main </dev/null", ""])
+    lines = [rollback.opening(guard), rollback.FILING, "mine || exit 3", "set -e"]
+    return rollback.program(*lines, rollback.DISARMING)
 
 
 def deadline(box: Box, seconds: int) -> None:
@@ -163,6 +163,7 @@ def test_it_goes_back_at_once_where_it_is_told_to(box: Box) -> None:
     assert done.stdout == "undone\n"
     assert files(box) == OLD
     assert "undone, because its server is gone: the run of alice@laptop" in report(box)
+    until(lambda: not box.hold.exists())
     # Another run's is nobody else's to take back.
     assert box.run(changes(box).script(replace(GUARD, stamp=stamp(box)))).returncode == 0
     box.run(rollback.recalling(replace(GUARD, run="run-2"), "no reason"))
@@ -291,7 +292,7 @@ def test_a_run_that_was_confirmed_cannot_be_called_back(box: Box) -> None:
 @pytest.mark.parametrize("fails", ["a check", "having the host wait"])
 def test_a_run_that_changed_nothing_leaves_nothing_to_take_back(box: Box, fails: str) -> None:
     found = changes(box)
-    script = found.script(GUARD).replace("await_word 60-", "false 60-")
+    script = found.script(GUARD).replace("\nwait 60-", "\nrename /nowhere 60-")
     if fails == "a check":
         script = replace(found, checks=("false",)).script(GUARD)
     done = box.run(script)
@@ -305,7 +306,7 @@ def test_a_run_that_changed_nothing_leaves_nothing_to_take_back(box: Box, fails:
     assert box.run(found.script(replace(GUARD, run="run-2", stamp=stamp(box)))).returncode == 0
 
 
-STAYS = '. "$store/confirmed.new/stay"'
+STAYS = "do /var/lib/culvert/confirmed.new/stay\n"
 
 
 def is_settled(box: Box) -> bool:
@@ -321,15 +322,16 @@ def test_a_confirmation_is_cut_off_by_the_power_after_any_line(
     tmp_path: Path, *, forgets: bool
 ) -> None:
     box = Box(tmp_path / "whole")
-    lines = replace(changes(box), to_nothing=forgets).kept().stay.splitlines()
+    lines = replace(changes(box), to_nothing=forgets).kept().stay
     for number in range(len(lines)):
         box = Box(tmp_path / str(number))
         (box.root / "etc/network").mkdir()
         (box.root / "etc/network/60-culvert-edited").write_text("old\n")
         found = replace(changes(box), to_nothing=forgets)
         assert box.run(found.script(GUARD)).returncode == 0
-        head = f'head -n {number} "$store/confirmed.new/stay" >"$hold/cut"; . "$hold/cut"'
-        assert box.run(confirmation().replace(STAYS, f"{head}; kill -KILL $$")).returncode != 0
+        first, rest = confirmation().split(STAYS)
+        head = "".join(f"{line}\n" for line in found.kept().stay[:number])
+        assert box.run(f"{first}{head}end\nEND\nkill -KILL $$\n{rest}").returncode != 0
         boot(box)
         assert files(box) == NEW, lines[:number]
         assert not box.store.exists() if forgets else is_settled(box), lines[:number]
@@ -339,7 +341,7 @@ def test_who_is_at_confirming_has_the_host(box: Box) -> None:
     assert box.run(changes(box).script(GUARD)).returncode == 0
     go_on = box.root / "go-on"
     waits = f"until [ -e {go_on} ]; do sleep 0.1; done"
-    slow = box.start(confirmation().replace('sync "$store"', waits))
+    slow = box.start(confirmation().replace(STAYS, f"end\nEND\n{waits}\nfiles <<'END'\n{STAYS}"))
     until((box.store / "confirmed.new").exists)
     deadline(box, -1)
     until(lambda: not alive(box))
@@ -390,7 +392,8 @@ def test_a_confirmation_that_was_cut_off_is_in_nobodys_way(
 ) -> None:
     found = changes(box)
     assert box.run(found.script(GUARD)).returncode == 0
-    assert box.run(confirmation().replace(STAYS, f"kill -KILL $$; {STAYS}")).returncode != 0
+    cut = f"end\nEND\nkill -KILL $$\nfiles <<'END'\n{STAYS}"
+    assert box.run(confirmation().replace(STAYS, cut)).returncode != 0
     assert (box.store / "confirmed.new").exists()
     # It had been confirmed, and its host doesn't wait for anybody any more.
     assert box.run(rollback.recalling(GUARD, "its answer was lost")).stdout == "kept\n"
@@ -541,11 +544,26 @@ def test_who_runs_next_goes_on_with_what_was_being_taken_back(box: Box) -> None:
     assert not (box.store / "undoing").exists()
 
 
-def test_a_boot_is_not_held_up_where_var_comes_over_the_network(box: Box) -> None:
-    script = changes(box).script(GUARD).replace("--value var.mount", "--value network.target")
-    assert box.run(script).returncode == 0
+@pytest.mark.parametrize(
+    ("mounted", "after", "is_early"),
+    [
+        ("/var", "network.target", False),
+        ("/var/lib", "local-fs-pre.target", True),
+        ("/home", "network.target", True),
+    ],
+)
+def test_a_boot_is_not_held_up_where_var_comes_over_the_network(
+    box: Box, mounted: str, after: str, *, is_early: bool
+) -> None:
+    (box.root / "mounts").write_text(f"/dev/vda1 / ext4 rw 0 0\nserver:/x {mounted} nfs rw 0 0\n")
+    script = box.inside(changes(box).script(GUARD))
+    # Which only tells what it would be asked.
+    script = script.replace("qw(echo systemctl show --property=After", f"qw(echo -- {after}")
+    script = script.replace("/proc/self/mounts", f"{box.root}/mounts")
+    done = subprocess.run(["sh", "-s"], input=script, text=True, check=False)
+    assert done.returncode == 0
     assert (box.store / "pending/undo").exists()
-    assert not [*(box.root / "etc/systemd").rglob("*60-culvert*")]
+    assert bool([*(box.root / "etc/systemd").rglob("*60-culvert*")]) == is_early
     assert box.run(confirmation()).returncode == 0
 
 
@@ -562,7 +580,7 @@ def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
 
 def test_what_stays_is_not_told_to_be_taken_back(box: Box) -> None:
     script = changes(box).script(replace(GUARD, within=0))
-    done = box.run(script.replace(STAYS, "false"))
+    done = box.run(script.replace(STAYS, "rename /nowhere /there\n"))
     assert done.stderr.endswith("; what it made stays\n")
     assert files(box) == NEW and is_settled(box)
     assert not box.hold.exists()

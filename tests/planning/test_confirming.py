@@ -215,10 +215,11 @@ def test_an_end_that_answers_by_another_way_does_not_by_its_tunnel() -> None:
 
 GUARD = Guard(within=2, run="run-1")
 # Has the host wait for a word of this run.
-STAYING = rollback.staying([], [], forgets=False).replace("/var/lib/culvert", "/run/store")
+STAYING = "\n".join(rollback.staying([], [], forgets=False))
 WAITING = f"""mkdir -p /run/culvert-hold /run/store/pending
 cat >/run/store/pending/stay <<'END'
-{STAYING}END
+{STAYING.replace("/var/lib/culvert", "/run/store")}
+END
 echo run-1 | tee /run/store/pending/run >/run/culvert-stamp
 echo 99999999999 >/run/culvert-hold/deadline"""
 

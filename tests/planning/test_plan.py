@@ -12,9 +12,10 @@ from netaddr import IPAddress
 
 from tasks.declared import declaration
 from tasks.declared.model import Node
+from tasks.host import changes, rollback
 from tasks.host.changes import Step
 from tasks.host.state import File, HostState, Link, Route, Unit
-from tasks.parts import additions, managers, sit, sysctls
+from tasks.parts import additions, filtering, managers, sit, sysctls
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import plan
 from tests.samples import (
@@ -419,9 +420,8 @@ def test_only_root_is_told_that_there_is_nothing_to_remove() -> None:
 
 def test_folders_go_with_their_last_file_where_culvert_brought_them() -> None:
     nothing = Node(node("server").host, None, None, ())
-    script = plan(nothing, deployed("netplan", "server")).changes.script()
-    lines = [line.split() for line in script.splitlines() if line.startswith("rmdir --")]
-    assert sorted({line[2] for line in lines}) == [
+    stay = plan(nothing, deployed("netplan", "server")).changes.kept().stay
+    assert sorted({line.split()[1] for line in stay if line.startswith("rmdir ")}) == [
         "/etc/culvert",
         "/etc/systemd/network/10-netplan-eth0.network.d",
         "/var/lib/culvert",
@@ -657,14 +657,16 @@ def test_a_network_whose_router_stopped_forwarding_is_mended() -> None:
 
 
 def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
-    script = plan(node("server"), bare("ifupdown", "server")).changes.script()
-    sweep = next(line for line in script.splitlines() if "; find -H /etc" in line)
+    found = plan(node("server"), bare("ifupdown", "server")).changes
+    folders = [*changes._sweeping(found.folders)]
+    assert f"sweep {filtering.FOLDERS[0]}" in folders
     left = [".60-culvert-sit-web1.new", ".60-culvert-sit-web1.old", "culvert/.added.new"]
     kept = [".mine.new", "60-culvert-sit-web1", "culvert/added"]
     (tmp_path / "culvert").mkdir()
     for name in left + kept:
         (tmp_path / name).touch()
-    here = re.sub(r"^.*; find -H .*? \\\(", lambda _: rf"find {tmp_path} \(", sweep)
+    sweep = changes._input("begin", [f"sweep {tmp_path}", f"sweep {tmp_path}/none"])
+    here = rollback.program(rollback.FUNCTIONS, rollback.FILING, rollback.BEGINNING, sweep)
     subprocess.run(["sh", "-c", here], check=True)
     assert sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()

@@ -169,8 +169,9 @@ fi 2>/dev/null""",
         # it is told to bring the connection up.
         yield from sit.creation(ends)
         # It ends well, whatever it can't read.
-        load = f"{_load(end.interface for end in ends)} 2>&1 | sed -n '/^Could not load/p'"
-        yield f'refused=$({load}); [ -z "$refused" ] || {{ step=$(echo $refused); false; }}'
+        load = f"{_load(end.interface for end in ends)} 2>&1"
+        refused = "step=$(echo $refused); false"
+        yield f"refused=$({load}); case $refused in *'Could not load'*) {refused} ;; esac"
 
     def remove(self, interfaces: Collection[str]) -> Iterable[str]:
         # While it knows the connections, it makes the links again as soon as they are gone. The

@@ -113,7 +113,6 @@ sub ended {
 
 sub act {
     my ($line) = @_;
-    my $rest = substr $line, 1;
     return if $is_skipping and $line ne "anyway\n";
     if ($line =~ /^([a-z]+)(?: (.*))?$/) {
         ended();
@@ -129,6 +128,7 @@ sub act {
     elsif ($line =~ /^- (\d+)/) { splice @old, 0, $1 }
     elsif ($line =~ /^!/) { chomp $text }
     else {
+        my $rest = substr $line, 1;
         $rest =~ s/\\(.)/$1 eq '0' ? "\0" : $1/ge if $line =~ /^\*/;
         $text .= $rest;
     }

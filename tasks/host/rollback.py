@@ -271,12 +271,11 @@ ENDING = "end\nEND"
 
 
 def copying(kept: Kept) -> Iterable[str]:
-    """Lines of a run's script by which the host keeps what it replaces."""
-    if kept.replaced:
-        yield f"step='{KEEPING}'"
-        # Of absolute names coreutils 9.1 can't keep the modes of folders.
-        yield f'(cd /; for each in {" ".join(kept.replaced)}; do set -- "$@" ".$each"; done'
-        yield 'exec cp -p --parents "$@" "$pending.new/files")'
+    """Lines of a run's script by which the host keeps what it replaces, if it replaces any."""
+    yield f"step='{KEEPING}'"
+    # Of absolute names coreutils 9.1 can't keep the modes of folders.
+    yield f'(cd /; for each in {" ".join(kept.replaced)}; do set -- "$@" ".$each"; done'
+    yield 'exec cp -p --parents "$@" "$pending.new/files")'
 
 
 def arming(guard: Guard, kept: Kept) -> Iterable[str]:
@@ -286,7 +285,7 @@ def arming(guard: Guard, kept: Kept) -> Iterable[str]:
         yield f"> 0600 {_NEW}/{name}"
         yield from edits.whole(getattr(kept, name))
     yield f"> 0600 {_NEW}/stay"
-    yield from edits.whole("".join(f"{line}\n" for line in kept.stay))
+    yield from (f"+{line}" for line in kept.stay)
     yield f"> 0600 {_NEW}/run"
     yield f"+{guard.run}"
     yield f"copy {HOLD}/holder {_NEW}/holder"

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import ConnectError, QMPClient, QMPError
+from qemu.qmp.qmp_client import GreetingError, NegotiationError
 
 from tests.lab.access import port
 from tests.lab.cpio import File, archive
@@ -284,12 +285,28 @@ class Qemu:
 
     async def _execute(self, command: str, arguments: dict[str, object]) -> object:
         # Not kept open: the monitor serves one client, and `reset` may come from another program.
-        monitor = QMPClient(self.machine.name)
-        await monitor.connect(str(self._monitor))
+        monitor = await _open(self._monitor)
         try:
             return await monitor.execute(command, arguments)
         finally:
             await monitor.disconnect()
+
+
+async def _open(path: Path) -> QMPClient:
+    """A talk with the monitor at a socket; nothing was asked of the machine yet.
+
+    An event can reach a client before QEMU greets it, where the client before it has just gone; the
+    library takes it for the greeting, or for what answers its own.
+    """
+    while True:
+        monitor = QMPClient(path.stem)
+        try:
+            await monitor.connect(str(path))
+        except ConnectError as error:
+            if not isinstance(error.exc, GreetingError | NegotiationError):
+                raise
+        else:
+            return monitor
 
 
 def _under(folder: str, files: Mapping[str, File]) -> Mapping[str, File]:

@@ -21,5 +21,7 @@ if is_deploy or operations[0].startswith("tasks."):
     from tasks.running import before
 
     gc.freeze()
+    # Of what a run makes, most stays until its end as well: only what is new is looked through.
+    gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)
     gc.enable()
     before.connecting()

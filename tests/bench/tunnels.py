@@ -38,7 +38,7 @@ PLANNED = {1000: 0.3, 5000: 1.5}
 """By tunnels, the bar for a plan, in seconds."""
 GROWN = 12
 """The bar for ten times the tunnels."""
-FEW, MANY = 400, 4000
+FEW, MANY = 100, 1000
 PROVEN = 1000
 PROOF = 3.0
 """The bar for the proof of a tunnel, in milliseconds."""
@@ -153,7 +153,7 @@ def growth() -> Iterable[bool]:
     for name, work in works.items():
         few, much = costs(work(FEW)), costs(work(MANY))
         ratio = much.least / few.least
-        what = f"{name} of {MANY:,} tunnels / of {FEW:,} ({much.least:.2f} s / {few.least:.2f} s)"
+        what = f"{name} of {MANY:,} tunnels / of {FEW:,} ({much.least:.3f} s / {few.least:.3f} s)"
         yield told(what, f"{ratio:.1f}", GROWN, is_met=ratio <= GROWN)
 
 
@@ -172,8 +172,10 @@ def _used(script: str) -> Cost:
 
 def _reading(tunnels: int) -> Cost:
     node = server(tunnels, is_routed=True)
-    script = f"sh >/dev/null 2>&1 <<'END_OF_SCRIPT'\n{parts.script(node)}\nEND_OF_SCRIPT\ntimes"
-    return _used("\n".join([linked(node), "set +e", script]))
+    script = f"cat >/run/reading <<'END_OF_SCRIPT'\n{parts.script(node)}\nEND_OF_SCRIPT"
+    # In a shell of its own, which made none of the tunnels.
+    reading = "(sh /run/reading >/dev/null 2>&1; times)"
+    return _used("\n".join([linked(node), script, reading]))
 
 
 def _tunnels(node: Node) -> str:

@@ -184,7 +184,10 @@ sub both { my ($from, $to) = split ' ', $_[0]; return ("$root$from", "$root$to")
     end => sub { $is_whole = 1 },
 );
 umask 077;
-eval { act($_) while <STDIN>; ended(); $is_whole or die "its input was cut off\n" } or do {
+# What it starts gets none of it, whatever reads there: a program may have another in front of it.
+open my $input, '<&', \*STDIN or die "its input: $!\n";
+open STDIN, '<', '/dev/null' or die "/dev/null: $!\n";
+eval { act($_) while <$input>; ended(); $is_whole or die "its input was cut off\n" } or do {
     print $at;
     print STDERR $@ if $@ ne "\n";
     exit 1;

@@ -93,7 +93,7 @@ sub seized {
 sub is_cut_off { return -e $pending || -e $undoing }
 
 # Whoever began it may be gone, and nobody reads what it prints.
-sub quietly { return system 'sh', '-c', 'umask 022; exec "$@" </dev/null >/dev/null 2>&1', 'sh', @_ }
+sub quietly { return system 'sh', '-c', 'umask 022; exec "$@" >/dev/null 2>&1', 'sh', @_ }
 
 sub take_back {
     rename $pending, $undoing;

@@ -567,6 +567,16 @@ def test_a_boot_is_not_held_up_where_var_comes_over_the_network(
     assert box.run(confirmation()).returncode == 0
 
 
+def test_what_a_run_starts_reads_nothing_of_what_is_to_be_done(tmp_path: Path) -> None:
+    # As a program does that somebody has put in front of one of the system's.
+    starting = "$main::verbs{start} = sub { system 'cat' };"
+    # More than Perl takes at once.
+    lines = ["start", *["at another"] * 20_000, f"put {tmp_path}/file text", "end"]
+    told = "".join(f"{each}\n" for each in lines)
+    subprocess.run(["perl", "-e", starting + rollback.FILES], input=told, text=True, check=True)
+    assert (tmp_path / "file").read_text() == "text\n"
+
+
 def test_the_boot_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze")

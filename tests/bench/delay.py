@@ -8,44 +8,46 @@ that a window grows by round trips isn't there.
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
 
 _CHUNK = 1 << 16
+
+# What ends it from another thread, and the port.
+Started = Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]]
 
 
 @contextmanager
 def round_trip(seconds: float, address: str, port: int) -> Iterator[int]:
     """The port on the same address by which a host is so far away, as long as the context lasts."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    started: Started = Future()
+    serving = _serve(seconds, address, port, started)
+    thread = threading.Thread(target=asyncio.run, args=(serving,), daemon=True)
     thread.start()
-
-    async def connected(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(seconds)
-        far, to = await asyncio.open_connection(address, port)
-        await asyncio.gather(_carry(near, to, seconds / 2), _carry(far, back, seconds / 2))
-        to.close()
-        back.close()
-
-    async def listen() -> asyncio.Server:
-        return await asyncio.start_server(connected, address, 0)
-
-    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
-
-    async def end() -> None:
-        server.close()
-        going = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in going:
-            task.cancel()
-        await asyncio.gather(*going, return_exceptions=True)
-
+    loop, ended, near = started.result()
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield near
     finally:
-        asyncio.run_coroutine_threadsafe(end(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(ended.set)
         thread.join()
-        loop.close()
+
+
+async def _serve(seconds: float, address: str, port: int, started: Started) -> None:
+    async def connected(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        # Of one that is ended with the context, asyncio would complain.
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(seconds)
+            far, to = await asyncio.open_connection(address, port)
+            with closing(to), closing(back):
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_carry(near, to, seconds / 2))
+                    both.create_task(_carry(far, back, seconds / 2))
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(connected, address, 0)
+    started.set_result((asyncio.get_running_loop(), ended, server.sockets[0].getsockname()[1]))
+    await ended.wait()
+    server.close()
 
 
 async def _carry(
@@ -63,14 +65,14 @@ async def _carry(
                 chunk = b""
             held.put_nowait((loop.time() + seconds, chunk))
 
-    taking = asyncio.ensure_future(take())
-    # One end may have said all, and hear the other out.
-    with suppress(OSError):
-        chunk = b"more"
-        while chunk:
-            due, chunk = await held.get()
-            await asyncio.sleep(due - loop.time())
-            target.write(chunk)
-            await target.drain()
-        target.write_eof()
-    await taking
+    async with asyncio.TaskGroup() as taking:
+        taking.create_task(take())
+        # One end may have said all, and hear the other out.
+        with suppress(OSError):
+            chunk = b"more"
+            while chunk:
+                due, chunk = await held.get()
+                await asyncio.sleep(due - loop.time())
+                target.write(chunk)
+                await target.drain()
+            target.write_eof()

@@ -1,10 +1,13 @@
 """The way to a host that takes its time."""
 
+import gc
 import hashlib
 import os
 import socket
 import threading
 import time
+
+import pytest
 
 from tests.bench import delay
 
@@ -28,6 +31,24 @@ def test_an_answer_comes_whole_and_two_round_trips_after_the_beginning() -> None
                     got += part
     assert late >= 2 * SECONDS
     assert hashlib.sha256(got).digest() == hashlib.sha256(sent).digest()
+
+
+def test_who_is_still_connected_at_its_end_is_cut_off_without_a_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server((ADDRESS, 0)) as listener:
+        with (
+            delay.round_trip(0.01, ADDRESS, listener.getsockname()[1]) as port,
+            socket.create_connection((ADDRESS, port)) as connection,
+        ):
+            connection.sendall(b"question")
+            far, _ = listener.accept()
+            far.settimeout(10)
+            assert far.recv(100) == b"question"
+        assert far.recv(100) == b""
+        far.close()
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
 
 
 def _answer(listener: socket.socket, text: bytes) -> None:

@@ -228,6 +228,26 @@ def filter_answer(running: str, of_file: str | None = None) -> dict[str, str]:
     return {question.name: f"{running}\n{filtering.OF_FILE}\n{text}"}
 
 
+def _once_held(name: str, text: str, manager: str, own: Node) -> str:
+    """What a host answers to the question of that name once its manager has the tunnels."""
+    tunnels = [end.interface for end in own.ends]
+    if name == managers.by_name("networkmanager").question.name:
+        return "".join(f"{each}:connected:{each}\n" for each in tunnels) + text
+    if name == managers.by_name("ifupdown").question.name and manager != "ifupdown2":
+        return text + "".join(f"\n{each}={each}" for each in tunnels)
+    if name != managers.by_name("networkd").question.name:
+        return text
+    lines = [text]
+    for index, each in enumerate(tunnels, 100):
+        file = f"/etc/systemd/network/60-culvert-{each}.network"
+        if manager == "netplan":
+            file = f"/run/systemd/network/10-netplan-{each}.network"
+        kept = f"/run/systemd/netif/links/{index}"
+        lines += [f"/sys/class/net/{each}/ifindex:{index}", f"{kept}:NETWORK_FILE={file}"]
+        lines += [f"{kept}:ADMIN_STATE=configured", f"{file}:Name={each}"]
+    return "\n".join(lines)
+
+
 def deployed(
     manager: str, role: str, before: HostState | None = None, carried: Node | None = None
 ) -> HostState:
@@ -267,7 +287,10 @@ def deployed(
     return replace(
         state,
         files=files,
-        answers={**state.answers, **filter_answer(files[filtering.FILE].text)},
+        answers={
+            **{name: _once_held(name, text, manager, own) for name, text in state.answers.items()},
+            **filter_answer(files[filtering.FILE].text),
+        },
         links=links,
         routes=tuple(routes),
         sysctls=sysctls,

@@ -191,7 +191,7 @@ def results(wanted: list[Check], output: str) -> list[Result]:
 def verified(site: Site, found: Collection[Result], *, in_full: bool) -> Iterable[str]:
     """What is well: a line for each check, or where it would be very many, one for all."""
     met = [result.sentence for result in found if result.is_met]
-    if in_full or len(site.ends) <= _SEVERAL:
+    if in_full or len(site.ends) <= SEVERAL:
         yield from met
     elif met:
         yield (
@@ -200,7 +200,7 @@ def verified(site: Site, found: Collection[Result], *, in_full: bool) -> Iterabl
         )
 
 
-_SEVERAL = 20
+SEVERAL = 20
 """Tunnels of a host that a person still reads of one by one."""
 
 

@@ -27,6 +27,7 @@ from tasks.planning.fitting import fit
 from tasks.planning.machines import Judgement
 from tasks.planning.obstacles import ObstacleError
 from tasks.planning.plan import Plan
+from tasks.planning.proof import SEVERAL
 from tasks.running import facts, progress, terminal
 from tasks.running.inventory import declared
 
@@ -261,7 +262,12 @@ def _report_plan(host: Host, found: Plan, *, with_diff: bool) -> None:
 
 def say_absent(host: Host, node: Node) -> None:
     """Tell of the hosts at the other ends of a node's tunnels that are not in this run."""
-    for peer, interface in absent(node).items():
+    found = absent(node)
+    # What pyinfra's own -v sets.
+    if len(found) > SEVERAL and not host.state.print_noop_info:
+        say(host, f"{len(found):,} other ends are not in this run, and left alone (-v lists them)")
+        return
+    for peer, interface in found.items():
         say(host, f"{peer}, the other end of {interface}, is not in this run, and is left alone")
 
 

@@ -4,13 +4,14 @@ Packets go in 6in4 where this machine's kernel has it, else in VXLAN without Eth
 is the nearest to it: IPv6 in a datagram of IPv4, one tunnel device that is no Ethernet card.
 """
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.bench.tables import INTERFACE, switching
+from tests.lab.ties import tied
 
 SIT = 776
 """The kind of a device of 6in4's, by if_arp.h."""
@@ -61,7 +62,7 @@ _PACKET_BY_PACKET = (
     "ip netns exec {prefix}-${{pair%%:*}} ethtool -K ${{pair##*:}} tso off gso off gro off "
     ">/dev/null"
 )
-_HOSTS = ("far", "server", "client")
+_PREFIX = "culvert-bench"
 
 
 class Namespaces:
@@ -73,15 +74,16 @@ class Namespaces:
 
     def __init__(self, *, is_download: bool, is_by_itself: bool) -> None:
         self._is_download = is_download
-        self._prefix = f"bench{os.getpid()}"
         offloads = _PACKET_BY_PACKET if is_by_itself else ":"
         self._network = _NETWORK.replace("{offloads}", offloads).format(
-            prefix=self._prefix, interface=INTERFACE
+            prefix=_PREFIX, interface=INTERFACE
         )
 
     @contextmanager
     def up(self) -> Iterator[None]:
         running = []
+        # Of one that was killed.
+        _delete()
         try:
             subprocess.run(["sh", "-s"], input=self._network, text=True, check=True)
             running.append(self._start("client", "iperf3", "--server"))
@@ -95,8 +97,7 @@ class Namespaces:
             for process in running:
                 process.kill()
                 process.wait()
-            for name in _HOSTS:
-                subprocess.run(["ip", "netns", "delete", f"{self._prefix}-{name}"], check=False)
+            _delete()
 
     def device(self) -> int:
         """The kind of device that stands for a tunnel."""
@@ -117,7 +118,7 @@ class Namespaces:
         return time.monotonic(), int(self._run("server", "cat", path))
 
     def _command(self, host: str, *words: str) -> list[str]:
-        return ["ip", "netns", "exec", f"{self._prefix}-{host}", *words]
+        return ["ip", "netns", "exec", f"{_PREFIX}-{host}", *words]
 
     def _run(self, host: str, *words: str, told: str = "") -> str:
         command = self._command(host, *words)
@@ -126,4 +127,10 @@ class Namespaces:
 
     def _start(self, host: str, *words: str) -> subprocess.Popen[bytes]:
         silent = subprocess.DEVNULL
-        return subprocess.Popen(self._command(host, *words), stdout=silent, stderr=silent)
+        command = tied(self._command(host, *words))
+        return subprocess.Popen(command, stdout=silent, stderr=silent)
+
+
+def _delete() -> None:
+    for path in Path("/run/netns").glob(f"{_PREFIX}-*"):
+        subprocess.run(["ip", "netns", "delete", path.name], check=True)

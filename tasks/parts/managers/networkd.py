@@ -76,13 +76,19 @@ fi 2>/dev/null""",
 
     def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
         yield from not_starting("systemd-networkd.service", state, is_generated=self._is_generated)
-        for end in site.ends:
-            own = self._network_name(end)
-            for file, criteria in self._criteria(state).items():
-                name = file.rpartition("/")[2]
-                if name < own and not name.startswith(OWNED) and _matches(criteria, end.interface):
+        names = {end.interface: self._network_name(end) for end in site.ends}
+        # Each of its own is for one tunnel alone.
+        own = {*names.values()}
+        others = [
+            (name, file, criteria)
+            for file, criteria in self._criteria(state).items()
+            if not (name := file.rpartition("/")[2]).startswith(OWNED) and name not in own
+        ]
+        for interface, read_from in names.items():
+            for name, file, criteria in others:
+                if name < read_from and _matches(criteria, interface):
                     yield (
-                        f"{file} is for {end.interface} too, and networkd reads it before {own}: "
+                        f"{file} is for {interface} too, and networkd reads it before {read_from}: "
                         "have its [Match] leave that interface out, or rename it"
                     )
 
@@ -94,13 +100,10 @@ fi 2>/dev/null""",
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         # Of files with one name, /etc has the one that is read, then /run: as they are asked for.
         read: dict[str, str] = {}
-        for file in self._criteria(state):
+        criteria = self._criteria(state)
+        for file in criteria:
             read.setdefault(file.rpartition("/")[2], file)
-        matching = (
-            read[name]
-            for name in sorted(read)
-            if _matches(self._criteria(state)[read[name]], FALLBACK)
-        )
+        matching = (file for _, file in sorted(read.items()) if _matches(criteria[file], FALLBACK))
         first = next(matching, None)
         if first and self._brings_up(first, state):
             yield raising(first, "networkd", f"have its [Match] leave {FALLBACK} out")

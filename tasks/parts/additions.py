@@ -7,7 +7,7 @@ tells whose they are, so a file remembers which are Culvert's.
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from netaddr import IPAddress
 
@@ -107,9 +107,14 @@ def files(site: Site, state: HostState) -> dict[str, File]:
     return {FILE: File(render("culvert/added", lines=lines))} if lines else {}
 
 
-def recorded(state: HostState) -> dict[Addition, None]:
+def recorded(state: HostState) -> Mapping[Addition, None]:
     """What is Culvert's where it is there, by its own record: in the order of that."""
-    text = state.files[FILE].text if FILE in state.files else ""
+    return _told(state.files[FILE].text if FILE in state.files else "")
+
+
+# Of a host it is asked for several times in a row.
+@lru_cache(maxsize=1)
+def _told(text: str) -> Mapping[Addition, None]:
     return {Addition(line): None for line in text.splitlines() if not line.startswith("#")}
 
 

@@ -6,6 +6,7 @@ later on, or that can't be measured, changes nothing.
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 
 from netaddr import IPAddress
 
@@ -25,9 +26,14 @@ QUESTIONS: tuple[Question | Search, ...] = ()
 _LINE = re.compile(r"tunnel local (\S+) remote (\S+) mtu (\d+)")
 
 
-def recorded(state: HostState) -> dict[tuple[IPAddress, IPAddress], int]:
+def recorded(state: HostState) -> Mapping[tuple[IPAddress, IPAddress], int]:
     """What was found, by the two IPv4 addresses that a tunnel has: with others it is forgotten."""
-    text = state.files[FILE].text if FILE in state.files else ""
+    return _told(state.files[FILE].text if FILE in state.files else "")
+
+
+# Of a server it is asked for each tunnel, and of that tunnel's client in between.
+@lru_cache(maxsize=64)
+def _told(text: str) -> Mapping[tuple[IPAddress, IPAddress], int]:
     found = (_LINE.fullmatch(line) for line in text.splitlines())
     return {(IPAddress(m[1]), IPAddress(m[2])): int(m[3]) for m in found if m}
 

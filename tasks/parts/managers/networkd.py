@@ -1,5 +1,6 @@
 """Pure: systemd-networkd alone, told by files of its own (systemd.network(5))."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
@@ -17,6 +18,7 @@ _DISPATCHER_FILE = f"/etc/networkd-dispatcher/routable.d/{OWNED}"
 _DISPATCHER = "networkd-dispatcher.service"
 # Where netplan puts what it makes of its files, and how it calls the file of an interface.
 GENERATED = "/run/systemd/network/10-netplan-"
+_WILD = re.compile(r"[*?\[]")
 # What the question puts before a setting that isn't of the [Match] section.
 _OF_LINK = "[Link] "
 
@@ -234,9 +236,9 @@ fi 2>/dev/null""",
         kept: dict[str, dict[str, str]] = {}
         for line in state.answers.get(self.question.name, "").splitlines():
             path, _, value = line.partition(":")
-            *_, name, last = "", *path.split("/")
+            folder, _, last = path.rpartition("/")
             if last == "ifindex":
-                names[value] = name
+                names[value] = folder.rpartition("/")[2]
             elif last.isdecimal():
                 key, _, text = value.partition("=")
                 kept.setdefault(last, {})[key] = text
@@ -270,7 +272,9 @@ def _fits(value: str, patterns: str) -> bool:
     """systemd.network(5): patterns with spaces between; a `!` before them all inverts them."""
     is_inverted = patterns.startswith("!")
     words = patterns.removeprefix("!").split()
-    return any(fnmatchcase(value, word) for word in words) != is_inverted
+    # Of thousands of names, each would be made a regular expression.
+    found = (fnmatchcase(value, w) if _WILD.search(w) else value == w for w in words)
+    return any(found) != is_inverted
 
 
 def _has_dispatcher(state: HostState) -> bool:

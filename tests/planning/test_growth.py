@@ -5,6 +5,7 @@ Calls of functions are counted: these are the same on every machine.
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 
 import pytest
@@ -16,6 +17,7 @@ from tasks.host import answer
 from tasks.host.changes import Changes
 from tasks.parts import managers
 from tasks.planning import proof
+from tasks.planning.fitting import fit
 from tasks.planning.plan import plan
 from tests import answers
 from tests.planning.simulated import apply, read, starting
@@ -117,6 +119,24 @@ def test_the_answer() -> None:
         state = deployed("networkd", "server", carried=server(tunnels, is_routed=True))
         said = answers.text({**EMPTY, **answers.of(state)})
         return lambda: answer.parse(said)
+
+    assert_grows(work)
+
+
+def test_paths_that_are_narrower_than_usual() -> None:
+    def work(tunnels: int) -> Callable[[], object]:
+        nodes = declaration.read(many(tunnels, is_routed=True), managers.NAMES).nodes
+        node = nodes[HOSTS["server"]]
+        fitting = replace(
+            node, ends=tuple(replace(e, tunnel=replace(e.tunnel, mtu=1452)) for e in node.ends)
+        )
+        state = deployed("networkd", "server", carried=fitting)
+
+        def work() -> None:
+            found = fit(nodes, {node.host: state}, only_to_prove=False)
+            assert {end.mtu for end in found.nodes[node.host].ends} == {1452}
+
+        return work
 
     assert_grows(work)
 

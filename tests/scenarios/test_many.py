@@ -43,12 +43,14 @@ def deploy(folder: Path, hosts: runs.Hosts, *more: str) -> runs.Run:
 def assert_whole(lab: Lab, server: str, count: int) -> None:
     """All are there, with their proxy entries, and nothing has failed.
 
-    The system has booted before networkd and NetworkManager have made all of them.
+    The system has booted before networkd and NetworkManager have made all of them, and learned the
+    default route.
     """
     machine = lab.machine(server)
     addresses = "$(ip -6 -oneline address show up | grep -c ': sit-web.* scope global')"
     entries = "$(ip -6 neighbour show proxy | grep -c .)"
-    machine.wait_for(f'echo "{addresses} {entries}" | grep -x "{count} {2 * count}"', 300)
+    counted = f'echo "{addresses} {entries}" | grep -x "{count} {2 * count}"'
+    machine.wait_for(f"{counted} && ip -6 route show default | grep .", 300)
     assert machine.run("systemctl --failed --no-legend").stdout == ""
 
 

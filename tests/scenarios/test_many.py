@@ -16,6 +16,7 @@ from tests.scenarios.conftest import Labs
 from tests.scenarios.observation import carried, differences
 
 TUNNELS = 100
+HAS_DEFAULT = "ip -6 route show default | grep ."
 SERVERS = [
     pytest.param(topology, server.name, id=server.name)
     for topology in MANAGED.values()
@@ -29,7 +30,7 @@ def inventory(topology: Topology, server: str, count: int) -> runs.Hosts:
     clients = [
         (
             f"web{number}.example.net",
-            {"tunnel": {"server": server, "ipv4": f"192.0.2.{number}", "number": number}},
+            {"tunnel": {"server": server, "ipv4": f"10.0.0.{number}", "number": number}},
         )
         for number in range(1, count + 1)
     ]
@@ -50,7 +51,7 @@ def assert_whole(lab: Lab, server: str, count: int) -> None:
     addresses = "$(ip -6 -oneline address show up | grep -c ': sit-web.* scope global')"
     entries = "$(ip -6 neighbour show proxy | grep -c .)"
     counted = f'echo "{addresses} {entries}" | grep -x "{count} {2 * count}"'
-    machine.wait_for(f"{counted} && ip -6 route show default | grep .", 300)
+    machine.wait_for(f"{counted} && {HAS_DEFAULT}", 300)
     assert machine.run("systemctl --failed --no-legend").stdout == ""
 
 
@@ -99,6 +100,7 @@ def test_a_server_that_loses_its_power_among_very_many_is_the_old_one(
     machine.cut_power(600)
     assert runs.end(process).status != 0
     # The host goes back before its network comes up.
+    machine.wait_for(HAS_DEFAULT, 60)
     assert differences(carried(lab, [server]), bare) == []
     done = deploy(tmp_path, hosts)
     assert done.status == 0, done.output

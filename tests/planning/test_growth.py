@@ -132,11 +132,11 @@ def test_paths_that_are_narrower_than_usual() -> None:
         )
         state = deployed("networkd", "server", carried=fitting)
 
-        def work() -> None:
+        def fitted() -> None:
             found = fit(nodes, {node.host: state}, only_to_prove=False)
             assert {end.mtu for end in found.nodes[node.host].ends} == {1452}
 
-        return work
+        return fitted
 
     assert_grows(work)
 

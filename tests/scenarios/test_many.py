@@ -99,7 +99,7 @@ def test_a_server_that_loses_its_power_among_very_many_is_the_old_one(
     machine.wait_for(f"[ -e /sys/class/net/sit-web{TUNNELS // 2} ]", 300)
     machine.cut_power(600)
     assert runs.end(process).status != 0
-    # The host goes back before its network comes up.
+    # The host goes back before its network comes up; what routers tell it comes after that.
     machine.wait_for(HAS_DEFAULT, 60)
     assert differences(carried(lab, [server]), bare) == []
     done = deploy(tmp_path, hosts)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from tasks.declared.model import End
 from tasks.host.changes import Step
@@ -230,19 +231,9 @@ fi 2>/dev/null""",
         file = self._links(state).get(interface, {}).get("NETWORK_FILE")
         return file if file and self._is_mine(file) else None
 
-    def _links(self, state: HostState) -> dict[str, dict[str, str]]:
+    def _links(self, state: HostState) -> Mapping[str, Mapping[str, str]]:
         """What networkd keeps of each interface: ADMIN_STATE, and NETWORK_FILE where it has one."""
-        names: dict[str, str] = {}
-        kept: dict[str, dict[str, str]] = {}
-        for line in state.answers.get(self.question.name, "").splitlines():
-            path, _, value = line.partition(":")
-            folder, _, last = path.rpartition("/")
-            if last == "ifindex":
-                names[value] = folder.rpartition("/")[2]
-            elif last.isdecimal():
-                key, _, text = value.partition("=")
-                kept.setdefault(last, {})[key] = text
-        return {names[index]: keys for index, keys in kept.items() if index in names}
+        return _kept(state.answers.get(self.question.name, ""))
 
     def _criteria(self, state: HostState) -> dict[str, dict[str, str]]:
         """The [Match] section of each of the host's files, by its path."""
@@ -260,6 +251,22 @@ fi 2>/dev/null""",
         file = self._network_file(interface, state)
         assert file is not None, interface
         return f"{_FOLDER}/{file.rpartition('/')[2]}.d/{OWNED}.conf"
+
+
+# Of a host it is asked for several times in a row.
+@lru_cache(maxsize=1)
+def _kept(answer: str) -> Mapping[str, Mapping[str, str]]:
+    names: dict[str, str] = {}
+    kept: dict[str, dict[str, str]] = {}
+    for line in answer.splitlines():
+        path, _, value = line.partition(":")
+        folder, _, last = path.rpartition("/")
+        if last == "ifindex":
+            names[value] = folder.rpartition("/")[2]
+        elif last.isdecimal():
+            key, _, text = value.partition("=")
+            kept.setdefault(last, {})[key] = text
+    return {names[index]: keys for index, keys in kept.items() if index in names}
 
 
 def _matches(criteria: dict[str, str], interface: str) -> bool:

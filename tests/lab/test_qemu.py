@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,10 +24,12 @@ REFUSED: Message = {"error": {"class": "GenericError", "desc": "no"}}
 
 
 @pytest.fixture
-def qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Qemu:
+def qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Qemu]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return Lab().machine("server-netplan").qemu
+    # A test's own folder has its name, and workers' in it: too long for a socket's 107 bytes.
+    with TemporaryDirectory() as short:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        yield Lab().machine("server-netplan").qemu
 
 
 @contextmanager

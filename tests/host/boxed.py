@@ -1,5 +1,6 @@
 """Scripts that would change this machine, run in a folder that stands for its root."""
 
+import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -47,8 +48,9 @@ class Box:
     def tree(self) -> dict[str, str]:
         """All files but the stamp, by their paths."""
         found = {}
-        for path in sorted(self.root.rglob("*")):
-            # What a host that has gone back still removes may be gone by now.
+        # What a host that has gone back still removes may be gone by now, folders and files.
+        paths = (Path(folder) / name for folder, _, names in os.walk(self.root) for name in names)
+        for path in sorted(paths):
             with suppress(FileNotFoundError):
                 if path.is_file() and path.name != "culvert-stamp":
                     found[str(path.relative_to(self.root))] = path.read_text(errors="replace")

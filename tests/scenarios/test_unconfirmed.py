@@ -1,6 +1,8 @@
 """What a run breaks on a host goes back by itself within the time, and the next run says so."""
 
+import json
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from tasks.host import rollback
 from tests import runs
 from tests.lab.access import user_key
 from tests.lab.lab import Lab
-from tests.scenarios.cases import PAIRINGS, connected, tunnels
+from tests.lab.topologies import MANAGED, Topology
+from tests.scenarios.cases import PAIRINGS, connected, straight, tunnels
+from tests.scenarios.conftest import Labs
+from tests.scenarios.cutting import STANDS_STILL
 from tests.scenarios.observation import Observation, assert_traffic, carried, differences
 
 pytestmark = pytest.mark.lab
@@ -172,3 +177,38 @@ def test_a_client_that_is_managed_over_the_tunnel_that_changes_keeps_it(
     # And it is reached over it, as before.
     looked = runs.run(tmp_path, hosts, "deploy.py", "--dry", "--limit", case.client)
     assert looked.status == 0, looked.output
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("topology", [MANAGED["trixie"], MANAGED["testing"]], ids=lambda t: t.name)
+def test_a_host_goes_back_whose_programs_are_all_started_anew(
+    labs: Labs, topology: Topology, tmp_path: Path
+) -> None:
+    """By `systemctl soft-reboot`, after which the kernel, and what is in /run, are the same."""
+    lab = labs.up(topology)
+    lab.reset()
+    names = [server.name for server in topology.servers]
+    before = carried(lab, names)
+    hosts = [
+        (name, {**data, **DATA, "confirm_within": 60})
+        for name, data in connected(topology, tunnels(straight(topology)))
+        if name in names
+    ]
+    cuts = tmp_path / "cuts.json"
+    cuts.write_text(json.dumps(dict.fromkeys(names, ("confirm", 0.0))))
+    program = (sys.executable, "-m", "tests.scenarios.cutting", str(cuts))
+    process = runs.start(tmp_path, hosts, "deploy.py", "-y", program=program)
+    machines = [lab.machine(name) for name in names]
+    for machine in machines:
+        machine.wait_for(f"[ -e {STANDS_STILL} ]", 180)
+    process.kill()
+    process.communicate()
+    for machine in machines:
+        machine.run("systemctl --no-block soft-reboot", check=False)
+        machine.close()
+    for machine in machines:
+        machine.wait_for(f"[ ! -e {rollback.HOLD} ]", 180)
+        assert machine.run("systemctl show --property=SoftRebootsCount --value").stdout == "1\n"
+        assert "nobody confirmed it in time" in machine.run(f"cat {rollback.REPORT}").stdout
+        assert machine.run("systemctl --failed --no-legend").stdout == ""
+    assert differences(settled(lab, names), before) == []

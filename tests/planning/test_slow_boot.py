@@ -1,4 +1,4 @@
-"""Tunnels that a manager brings up one after the other, and how long its start may take."""
+"""Tunnels that a manager may not bring up in time at boot, for their number."""
 
 from dataclasses import replace
 
@@ -10,11 +10,16 @@ from tests.planning.test_growth import server
 from tests.samples import bare
 
 
-def warnings(tunnels: int, limit: float | None, manager: str = "ifupdown") -> tuple[str, ...]:
+def warnings(
+    tunnels: int, limit: float | None, manager: str = "ifupdown", told: str = ""
+) -> tuple[str, ...]:
+    """What is warned of on a server, of whose networkd a line more is `told`."""
     state = bare(manager, "server")
     networking = Unit(True, True, True, start_limit=limit)
     units = {**state.units, "networking.service": networking}
-    return plan(server(tunnels, is_routed=False), replace(state, units=units)).warnings
+    answers = {**state.answers, "networkd": f"{state.answers.get('networkd', '')}\n{told}"}
+    state = replace(state, units=units, answers=answers)
+    return plan(server(tunnels, is_routed=False), state).warnings
 
 
 def test_what_may_outlast_the_services_limit_is_said_with_the_numbers() -> None:
@@ -25,10 +30,23 @@ def test_what_may_outlast_the_services_limit_is_said_with_the_numbers() -> None:
     )
 
 
+@pytest.mark.parametrize("manager", ["networkd", "netplan"])
+def test_what_networkd_may_be_too_slow_for_is_said_unless_it_has_more_time(manager: str) -> None:
+    (said,) = warnings(1000, None, manager)
+    assert said.startswith(
+        "at boot, networkd needs 3 s for its 1,000 tunnels on a fast machine and 80 s on a very "
+        "slow one, and gives up on every interface of which it comes to an answer of the kernel's "
+        "only after 25 s: the uplink, too, would stay down. From systemd 254 on it can be given more "
+    )
+    file = "/etc/systemd/system/systemd-networkd.service.d/override.conf"
+    told = f"{file}:Environment=SYSTEMD_NETLINK_DEFAULT_TIMEOUT=10min"
+    assert not warnings(1000, None, manager, told)
+
+
 @pytest.mark.parametrize(
     ("tunnels", "limit", "manager"),
-    [(260, 300, "ifupdown"), (1000, None, "ifupdown"), (1000, 300, "networkd")],
-    ids=["few", "no limit", "another manager"],
+    [(260, 300, "ifupdown"), (1000, None, "ifupdown"), (300, 300, "networkd")],
+    ids=["few", "no limit", "few of networkd's"],
 )
 def test_nothing_is_said_where_it_does_not(tunnels: int, limit: float | None, manager: str) -> None:
     assert not warnings(tunnels, limit, manager)

@@ -276,7 +276,8 @@ def test_what_was_changed_by_hand_comes_back_too(manager: str, role: str, kind: 
 # nothing of its own.
 WITHOUT_UNDO = re.compile(
     r"systemctl daemon-reload|systemctl reload \S+|systemctl restart \S+"
-    r"|nmcli connection load \S+|cat >\$scratch/change.nft.*|/etc/culvert/filter load \S+",
+    r"|tries=0; until refused=\$\(nmcli connection load .*|cat >\$scratch/change.nft.*"
+    r"|/etc/culvert/filter load \S+",
     re.DOTALL,
 )
 

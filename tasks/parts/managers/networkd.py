@@ -22,6 +22,12 @@ GENERATED = "/run/systemd/network/10-netplan-"
 _WILD = re.compile(r"[*?\[]")
 # What the question puts before a setting that isn't of the [Match] section.
 _OF_LINK = "[Link] "
+# Seconds in which it must come to an answer of the kernel's, behind all that it still makes of its
+# tunnels; and how many it needs for each, on a fast machine and on a very slow one.
+_PATIENCE = 25
+_SECONDS_EACH = (0.003, 0.08)
+_MORE_PATIENCE = "SYSTEMD_NETLINK_DEFAULT_TIMEOUT"
+_SERVICE = "systemd-networkd.service"
 
 
 class Networkd:
@@ -64,6 +70,11 @@ class Networkd:
             done <"$file"
         done
     done
+    for file in /etc/systemd/system/systemd-networkd.service.d/*.conf; do
+        [ ! -r "$file" ] || while read -r line || [ -n "$line" ]; do
+            case $line in Environment=*SYSTEMD_NETLINK_DEFAULT_TIMEOUT=*) echo "$file:$line" ;; esac
+        done <"$file"
+    done
 fi 2>/dev/null""",
     )
     looked_for = "`networkctl` shows it configured from any other file (networkd)"
@@ -78,7 +89,7 @@ fi 2>/dev/null""",
         return f"networkd has it {status} from {file}"
 
     def lost_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
-        yield from not_starting("systemd-networkd.service", state, is_generated=self._is_generated)
+        yield from not_starting(_SERVICE, state, is_generated=self._is_generated)
         names = {end.interface: self._network_name(end) for end in site.ends}
         # Each of its own is for one tunnel alone.
         own = {*names.values()}
@@ -96,9 +107,17 @@ fi 2>/dev/null""",
                     )
 
     def late_at_boot(self, site: Site, state: HostState) -> Iterable[str]:
-        # Its start has ended by then: nothing ends it for what it still makes.
-        del site, state
-        return ()
+        count, answer = len(site.ends), state.answers.get(self.question.name, "")
+        least, most = (each * count for each in _SECONDS_EACH)
+        if most > _PATIENCE and _MORE_PATIENCE not in answer:
+            yield (
+                f"at boot, networkd needs {least:.0f} s for its {count:,} tunnels on a fast "
+                f"machine and {most:.0f} s on a very slow one, and gives up on every interface of "
+                f"which it comes to an answer of the kernel's only after {_PATIENCE} s: the "
+                "uplink, too, would stay down. From systemd 254 on it can be given more "
+                f"(`systemctl edit {_SERVICE}`: Environment={_MORE_PATIENCE}=10min under "
+                "[Service]); else share them among several servers; see docs/hosts.md"
+            )
 
     def raising_fallback(self, state: HostState) -> Iterable[str]:
         # Of files with one name, /etc has the one that is read, then /run: as they are asked for.

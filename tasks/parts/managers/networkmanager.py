@@ -24,8 +24,11 @@ _VERSION_IS = "version: "
 _CONFIGURATION = "configuration:"
 # Debian 12 has 1.42. Before this one `nmcli` can't look at a file that NetworkManager hasn't read.
 _NEEDED = (1, 38)
-# Seconds in which it deletes connections; by itself it has 10, for however many.
+# Seconds in which it deletes connections; by itself it has 10, for however many. With very many, on
+# an emulated processor, it needs a tenth of a second for each.
 _PATIENCE = 30
+# Files that it reads in one call, of which it has 25 s: there it needs 7 for these.
+_SEVERAL = 100
 _OF_FALLBACK = re.compile(rf"\s*interface-name\s*=\s*{FALLBACK}\s*$")
 _ASLEEP = re.compile(r"\s*autoconnect\s*=\s*(?:false|no|0)\s*$", re.IGNORECASE)
 
@@ -168,10 +171,7 @@ fi 2>/dev/null""",
         # when it is restarted. It would make the link as soon as it reads the file, and again when
         # it is told to bring the connection up.
         yield from sit.creation(ends)
-        # It ends well, whatever it can't read.
-        load = f"{_load(end.interface for end in ends)} 2>&1"
-        refused = "step=$(echo $refused); false"
-        yield f"refused=$({load}); case $refused in *'Could not load'*) {refused} ;; esac"
+        yield from self.reread([end.interface for end in ends])
 
     def remove(self, interfaces: Collection[str]) -> Iterable[str]:
         # While it knows the connections, it makes the links again as soon as they are gone. The
@@ -181,7 +181,8 @@ fi 2>/dev/null""",
         yield f'cp -p {" ".join(profiles)} "$scratch/"'
         known = " ".join(f"uuid {_uuid(name)}" for name in interfaces)
         # Those that it doesn't know keep none of the others.
-        yield f"nmcli --wait {_PATIENCE} connection delete {known} >/dev/null 2>&1 || true"
+        patience = max(_PATIENCE, len(interfaces))
+        yield f"nmcli --wait {patience} connection delete {known} >/dev/null 2>&1 || true"
         yield f"cp -p {' '.join(kept)} {_FOLDER}/"
 
     def restore(self, interfaces: Collection[str], state: HostState) -> Iterable[str]:
@@ -197,7 +198,7 @@ fi 2>/dev/null""",
             yield from self.reread(there)
 
     def reread(self, interfaces: Collection[str]) -> Iterable[str]:
-        yield _load(interfaces)
+        yield from map(_insisting, _loads(interfaces))
 
     def forget(self, interfaces: Collection[str]) -> Iterable[str]:
         # See remove().
@@ -207,8 +208,8 @@ fi 2>/dev/null""",
     def refresh(self, site: Site, state: HostState, changed: Collection[str]) -> Iterable[Step]:
         kept = {end.interface for end in site.ends} & state.links.keys()
         if interfaces := [name for name in map(self.defines, changed) if name in kept]:
-            load = _load(interfaces)
-            yield Step((f" run: {load}",), (load,))
+            for load in _loads(interfaces):
+                yield Step((f" run: {load}",), (_insisting(load),))
 
 
 def _dotted(version: Iterable[int]) -> str:
@@ -248,9 +249,21 @@ def _uuid(interface: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"file://{_profile(interface)}"))
 
 
-def _load(interfaces: Iterable[str]) -> str:
+def _loads(interfaces: Iterable[str]) -> Iterable[str]:
     # Reads those files alone, and touches no link.
-    return f"nmcli connection load {' '.join(map(_profile, interfaces))}"
+    profiles = [_profile(name) for name in interfaces]
+    for first in range(0, len(profiles), _SEVERAL):
+        yield f"nmcli connection load {' '.join(profiles[first : first + _SEVERAL])}"
+
+
+def _insisting(load: str) -> str:
+    # Where very many links have just come, it sees to these first, and answers too late. And nmcli
+    # ends well, whatever can't be read.
+    return (
+        f"tries=0; until refused=$({load} 2>&1); do case $((tries += 1)):$refused in "
+        "?:*'Timeout was reached'*) ;; *) break ;; esac; done; "
+        "case $refused in *Error:*|*'Could not load'*) step=$(echo $refused); false ;; esac"
+    )
 
 
 def _in_script(site: Site) -> tuple[str, ...]:

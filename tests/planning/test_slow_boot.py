@@ -36,7 +36,7 @@ def test_what_networkd_may_be_too_slow_for_is_said_unless_it_has_more_time(manag
     assert said.startswith(
         "at boot, networkd needs 3 s for its 1,000 tunnels on a fast machine and 80 s on a very "
         "slow one, and gives up on every interface of which it comes to an answer of the kernel's "
-        "only after 25 s: the uplink, too, would stay down. From systemd 254 on it can be given more "
+        "only after 25 s: the uplink, too, would stay down. From systemd 254 on it can be given "
     )
     file = "/etc/systemd/system/systemd-networkd.service.d/override.conf"
     told = f"{file}:Environment=SYSTEMD_NETLINK_DEFAULT_TIMEOUT=10min"

@@ -257,11 +257,11 @@ def _loads(interfaces: Iterable[str]) -> Iterable[str]:
 
 
 def _insisting(load: str) -> str:
-    # Where very many links have just come, it sees to these first, and answers too late. And nmcli
-    # ends well, whatever can't be read.
+    # Where very many links have just come, it sees to these first, and answers too late; nmcli even
+    # takes it for one that isn't running. And that ends well, whatever can't be read.
     return (
         f"tries=0; until refused=$({load} 2>&1); do case $((tries += 1)):$refused in "
-        "?:*'Timeout was reached'*) ;; *) break ;; esac; done; "
+        "?:*'Timeout was reached'* | ?:*'is not running'*) ;; *) break ;; esac; done; "
         "case $refused in *Error:*|*'Could not load'*) step=$(echo $refused); false ;; esac"
     )
 

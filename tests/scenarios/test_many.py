@@ -1,12 +1,15 @@
 """A server of a hundred tunnels: its first run, the next boot, one tunnel more, and removal.
 
-Its clients are nowhere: what counts is what becomes of the server.
+Its clients are nowhere: what counts is what becomes of the server. `CULVERT_LAB_TUNNELS` is another
+number of them.
 """
 
+import os
 import time
 from pathlib import Path
 
 import pytest
+from netaddr import IPAddress
 
 from tests import runs
 from tests.lab.lab import Lab
@@ -15,7 +18,10 @@ from tests.scenarios.cases import connected, straight, tunnels
 from tests.scenarios.conftest import Labs
 from tests.scenarios.observation import carried, differences
 
-TUNNELS = 100
+TUNNELS = int(os.environ.get("CULVERT_LAB_TUNNELS", "100"))
+# Seconds that a boot may take, and what the managers still make after it.
+BOOT = max(600, 2 * TUNNELS)
+NOWHERE = IPAddress("10.0.0.0")
 HAS_DEFAULT = "ip -6 route show default | grep ."
 SERVERS = [
     pytest.param(topology, server.name, id=server.name)
@@ -30,7 +36,7 @@ def inventory(topology: Topology, server: str, count: int) -> runs.Hosts:
     clients = [
         (
             f"web{number}.example.net",
-            {"tunnel": {"server": server, "ipv4": f"10.0.0.{number}", "number": number}},
+            {"tunnel": {"server": server, "ipv4": str(NOWHERE + number), "number": number}},
         )
         for number in range(1, count + 1)
     ]
@@ -51,7 +57,7 @@ def assert_whole(lab: Lab, server: str, count: int) -> None:
     addresses = "$(ip -6 -oneline address show up | grep -c ': sit-web.* scope global')"
     entries = "$(ip -6 neighbour show proxy | grep -c .)"
     counted = f'echo "{addresses} {entries}" | grep -x "{count} {2 * count}"'
-    machine.wait_for(f"{counted} && {HAS_DEFAULT}", 300)
+    machine.wait_for(f"{counted} && {HAS_DEFAULT}", BOOT)
     assert machine.run("systemctl --failed --no-legend").stdout == ""
 
 
@@ -69,7 +75,7 @@ def test_a_server_carries_very_many(
     assert done.status == 0, done.output
     assert_whole(lab, server, TUNNELS)
     began = time.monotonic()
-    lab.machine(server).reboot(600)
+    lab.machine(server).reboot(BOOT)
     assert_whole(lab, server, TUNNELS)
     print(f"{server}: {time.monotonic() - began:.0f} s for a boot, until all are there")
     done = deploy(tmp_path, inventory(topology, server, TUNNELS))
@@ -96,8 +102,8 @@ def test_a_server_that_loses_its_power_among_very_many_is_the_old_one(
     hosts = inventory(topology, server, TUNNELS)
     process = runs.start(tmp_path, hosts, "deploy.py", "-y", "--limit", server)
     machine = lab.machine(server)
-    machine.wait_for(f"[ -e /sys/class/net/sit-web{TUNNELS // 2} ]", 300)
-    machine.cut_power(600)
+    machine.wait_for(f"[ -e /sys/class/net/sit-web{TUNNELS // 2} ]", BOOT)
+    machine.cut_power(BOOT)
     assert runs.end(process).status != 0
     # The host goes back before its network comes up; what routers tell it comes after that.
     machine.wait_for(HAS_DEFAULT, 60)

@@ -150,13 +150,18 @@ sub await_word {
     my ($unit) = @_;
     my @systemd = qw(systemd-run --quiet --collect --property=Restart=on-failure);
     push @systemd, '--property=OOMScoreAdjust=-1000', "--unit=$unit";
-    # All but the kernel and /run may start anew under it, from systemd 255 on.
-    push @systemd, map { "--property=$_" } qw(SurviveFinalKillSignal=yes IgnoreOnIsolate=yes
-        DefaultDependencies=no), 'Conflicts=reboot.target kexec.target poweroff.target halt.target'
-        if -e '/usr/lib/systemd/system/soft-reboot.target';
-    my @waiting = ('sh', "$hold/wait");
-    if (!-d '/run/systemd/system' or quietly(@systemd, @waiting)) {
-        quietly('setsid', '--fork', @waiting);
+    my @ways;
+    if (-d '/run/systemd/system') {
+        # From systemd 255 on, all but the kernel and /run may start anew under it.
+        my $ends = 'reboot.target kexec.target poweroff.target halt.target';
+        my @outlasting = map { "--property=$_" } qw(SurviveFinalKillSignal=yes IgnoreOnIsolate=yes),
+            'DefaultDependencies=no', "Conflicts=$ends", "Before=$ends";
+        push @ways, [@systemd, @outlasting] if -e '/usr/lib/systemd/system/soft-reboot.target';
+        push @ways, [@systemd];
+    }
+    push @ways, [qw(setsid --fork)];
+    for my $way (@ways) {
+        last if !quietly(@$way, 'sh', "$hold/wait");
     }
     for (1 .. 500) {
         return if lives("$hold/waiter");

@@ -15,6 +15,7 @@ echo "$$ $began" >"$hold/waiter.new"
 mv -f "$hold/waiter.new" "$hold/waiter"
 # It was ended, and began again.
 [ ! -d "$undoing" ] || go_back "nobody confirmed it in time"
+away=0
 while waits; do
     why=
     if [ -e "$hold/request" ]; then
@@ -32,6 +33,8 @@ while waits; do
     if [ -n "$why" ]; then
         ! mv -T "$pending" "$undoing" 2>/dev/null || go_back "$why"
         if [ ! -d "$undoing" ]; then
+            # Where all but the kernel starts anew, /var may be away for a moment.
+            [ -d "$store" ] || [ $((away += 1)) -gt 60 ] || { sleep 1; continue; }
             lives "$hold/pid" || ! waits || { settle; release; }
             exit
         fi

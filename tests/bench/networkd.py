@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-TUNNELS = (100, 1_000, 3_000)
+TUNNELS = (100, 1_000, 2_000)
 PATIENCE = 120
 
 _PROGRAM = "/lib/systemd/systemd-networkd"

@@ -132,6 +132,58 @@ def test_nothing_is_left_where_nothing_of_culvert_stays(box: Box) -> None:
     assert not box.store.exists()
 
 
+SOFT_REBOOT = "/usr/lib/systemd/system/soft-reboot.target"
+# Told what it is by a file for each property that it doesn't know.
+SYSTEMD_RUN = """#!/bin/sh
+echo "$*" >>"$0.told"
+for property in $(cat "$0.unknown"); do case "$*" in *"$property"*) exit 1 ;; esac; done
+while [ "$1" != sh ]; do shift; done
+exec setsid --fork "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("unknown", "told"),
+    [
+        ("", ["SurviveFinalKillSignal=yes"]),
+        ("SurviveFinalKillSignal", ["SurviveFinalKillSignal=yes", "--unit=60-culvert-waiting"]),
+        ("--unit", ["SurviveFinalKillSignal=yes", "--unit=60-culvert-waiting"]),
+    ],
+    ids=["systemd 255", "systemd 254", "systemd starts nothing"],
+)
+def test_what_waits_outlives_all_but_the_kernel_where_systemd_can_have_it_so(
+    box: Box, unknown: str, told: list[str]
+) -> None:
+    program = box.root / "bin/systemd-run"
+    for path in (program, box.root / SOFT_REBOOT[1:]):
+        path.parent.mkdir(parents=True)
+        path.write_text(SYSTEMD_RUN)
+        path.chmod(0o755)
+    (box.root / "run/systemd/system").mkdir(parents=True)
+    program.with_name("systemd-run.unknown").write_text(unknown)
+    script = changes(box).script(GUARD).replace(SOFT_REBOOT, f"{box.root}{SOFT_REBOOT}")
+    done = box.run(script.replace('PATH="', f'PATH="{program.parent}:', 1))
+    assert done.returncode == 0, done.stderr
+    lines = program.with_name("systemd-run.told").read_text().splitlines()
+    assert len(lines) == len(told)
+    assert all(word in line for word, line in zip(told, lines, strict=True))
+    # Whoever it was by, it waits.
+    assert Path(f"/proc/{waiter(box)}").exists()
+    box.run(rollback.recalling(GUARD, "it is tried"))
+    until(lambda: has_gone_back(box))
+
+
+def test_what_waits_goes_on_where_its_disk_is_away_for_a_moment(box: Box) -> None:
+    assert box.run(changes(box).script(GUARD)).returncode == 0
+    box.store.rename(box.root / "away")
+    deadline(box, 0)
+    time.sleep(3)
+    assert box.hold.exists()
+    (box.root / "away").rename(box.store)
+    until(lambda: has_gone_back(box))
+    assert files(box) == OLD
+
+
 def test_a_change_that_nobody_confirms_is_undone_and_told(box: Box) -> None:
     found = changes(box, Step(("+x",), (f"touch {box.root}/made",), (f"rm {box.root}/made",)))
     assert box.run(found.script(GUARD)).returncode == 0

@@ -752,7 +752,7 @@ _TABLE: Iterable[tuple[str, Callable[..., None]]] = (
         Shell._nothing,
     ),
     (
-        r"tries=0; until refused=\$\(nmcli connection load (?P<paths>[\w./ -]+?) 2>&1\); .*",
+        r"tries=0; until .*\$\(nmcli connection load (?P<paths>[\w./ -]+?) 2>&1\) .*",
         Shell._load_connections,
     ),
     (

@@ -39,7 +39,8 @@ def test_what_an_old_networkd_may_be_too_slow_for_is_said_with_the_numbers(manag
         "very slow one, and gives up on every interface of which it comes to an answer of the "
         "kernel's only after 25 s: the uplink, too, would stay down. "
     )
-    assert not warnings(300, None, manager, library.format(252))
+    assert warnings(313, None, manager, library.format(256))
+    assert not warnings(312, None, manager, library.format(252))
     assert not warnings(1000, None, manager, library.format(257))
 
 

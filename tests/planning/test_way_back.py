@@ -276,7 +276,7 @@ def test_what_was_changed_by_hand_comes_back_too(manager: str, role: str, kind: 
 # nothing of its own.
 WITHOUT_UNDO = re.compile(
     r"systemctl daemon-reload|systemctl reload \S+|systemctl restart \S+"
-    r"|tries=0; until refused=\$\(nmcli connection load .*|cat >\$scratch/change.nft.*"
+    r"|tries=0; until failed=1; refused=\$\(nmcli connection load .*|cat >\$scratch/change.nft.*"
     r"|/etc/culvert/filter load \S+",
     re.DOTALL,
 )

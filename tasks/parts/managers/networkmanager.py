@@ -29,6 +29,8 @@ _NEEDED = (1, 38)
 _PATIENCE = 30
 # Files that it reads in one call, of which it has 25 s: there it needs 7 for these.
 _SEVERAL = 100
+# As often it is asked, each time for up to 25 s.
+_TIMES = 10
 _OF_FALLBACK = re.compile(rf"\s*interface-name\s*=\s*{FALLBACK}\s*$")
 _ASLEEP = re.compile(r"\s*autoconnect\s*=\s*(?:false|no|0)\s*$", re.IGNORECASE)
 
@@ -171,7 +173,8 @@ fi 2>/dev/null""",
         # when it is restarted. It would make the link as soon as it reads the file, and again when
         # it is told to bring the connection up.
         yield from sit.creation(ends)
-        yield from self.reread([end.interface for end in ends])
+        loads = _loads(end.interface for end in ends)
+        yield from (_reading(load, _TIMES) for load in loads)
 
     def remove(self, interfaces: Collection[str]) -> Iterable[str]:
         # While it knows the connections, it makes the links again as soon as they are gone. The
@@ -198,7 +201,8 @@ fi 2>/dev/null""",
             yield from self.reread(there)
 
     def reread(self, interfaces: Collection[str]) -> Iterable[str]:
-        yield from map(_insisting, _loads(interfaces))
+        # A host that goes back has more to take back, which waits for it.
+        yield from (_reading(load, 2) for load in _loads(interfaces))
 
     def forget(self, interfaces: Collection[str]) -> Iterable[str]:
         # See remove().
@@ -209,7 +213,7 @@ fi 2>/dev/null""",
         kept = {end.interface for end in site.ends} & state.links.keys()
         if interfaces := [name for name in map(self.defines, changed) if name in kept]:
             for load in _loads(interfaces):
-                yield Step((f" run: {load}",), (_insisting(load),))
+                yield Step((f" run: {load}",), (_reading(load, _TIMES),))
 
 
 def _dotted(version: Iterable[int]) -> str:
@@ -256,13 +260,15 @@ def _loads(interfaces: Iterable[str]) -> Iterable[str]:
         yield f"nmcli connection load {' '.join(profiles[first : first + _SEVERAL])}"
 
 
-def _insisting(load: str) -> str:
+def _reading(load: str, times: int) -> str:
     # Where very many links have just come, it sees to these first, and answers too late; nmcli even
     # takes it for one that isn't running. And that ends well, whatever can't be read.
+    again = f"[ $((tries += 1)) -lt {times} ] && sleep 1 || break"
     return (
-        f"tries=0; until refused=$({load} 2>&1); do case $((tries += 1)):$refused in "
-        "?:*'Timeout was reached'* | ?:*'is not running'*) ;; *) break ;; esac; done; "
-        "case $refused in *Error:*|*'Could not load'*) step=$(echo $refused); false ;; esac"
+        f"tries=0; until failed=1; refused=$({load} 2>&1) && failed=; do case $refused in "
+        f"*'Timeout was reached'* | *'is not running'*) {again} ;; *) break ;; esac; done; "
+        "case $failed:$refused in 1:*|*'Could not load'*) "
+        "step=$(echo nmcli connection load: $refused); false ;; esac"
     )
 
 

@@ -7,6 +7,7 @@ something. At that line the host waits for as long as there is a file `STANDS_ST
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from tasks.host import rollback
 from tasks.host.changes import Changes
 from tasks.host.rollback import UNGUARDED, Guard
 from tasks.running import facts
+from tests import runs
 
 STANDS_STILL = "/run/stands-still"
 """Has the line at which it stands still."""
@@ -97,6 +99,16 @@ def inject(cuts: Mapping[str, tuple[str, float]]) -> None:
 
     Changes.script = change  # type: ignore[method-assign]
     facts.run = run
+
+
+def start(
+    folder: Path, hosts: runs.Hosts, cuts: Mapping[str, tuple[str, float]], *arguments: str
+) -> subprocess.Popen[str]:
+    """A run that stands still where it is cut, as `inject` has it."""
+    path = folder / "cuts.json"
+    path.write_text(json.dumps(cuts))
+    program = (sys.executable, "-m", "tests.scenarios.cutting", str(path))
+    return runs.start(folder, hosts, *arguments, program=program)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -143,6 +143,13 @@ def observe_all(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
 def carried(lab: Lab, names: Iterable[str] = ()) -> dict[str, Observation]:
     """The same without what hosts remember of runs."""
     return {name: without_journal(found) for name, found in observe_all(lab, names).items()}
+
+
+def settled(lab: Lab, names: Collection[str]) -> dict[str, Observation]:
+    """What hosts carry once no address that came back is still looked for on its link (DAD)."""
+    for name in names:
+        lab.machine(name).wait_for("! ip -6 address show tentative | grep -q .", 10)
+    return carried(lab, names)
 
 
 def read_state(lab: Lab, hosts: Hosts, name: str) -> HostState:

@@ -4,10 +4,8 @@ Each case cuts a run on a host of ifupdown's and one of netplan's at the same ti
 of its own script; then come a run that makes it what it is to be, and one that has nothing to do.
 """
 
-import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from tasks.host import rollback
 from tests import runs
 from tests.lab.lab import Lab, LabMachine
 from tests.lab.topologies import BROKER
+from tests.scenarios import cutting
 from tests.scenarios.cases import PAIRINGS, connected, tunnels
 from tests.scenarios.conftest import Labs
 from tests.scenarios.cutting import STANDS_STILL
@@ -45,7 +44,6 @@ WITHIN = 15
 # Cut between the file of the unit that a boot would start, and the link by which it does: nobody
 # starts it then, and the next run takes it away.
 IDLE = re.compile(rf" {re.escape(rollback.UNIT_FILE)}$")
-PROGRAM = (sys.executable, "-m", "tests.scenarios.cutting")
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
 HOSTS = {
     "server": (IFUPDOWN.server, NETPLAN.server),
@@ -100,12 +98,8 @@ class Cutter:
 
     def start(self, task: str, role: str, script: str, share: float) -> subprocess.Popen[str]:
         """Have a run of a task stand still on the hosts of a role."""
-        cuts = self.folder / "cuts.json"
-        cuts.write_text(json.dumps(dict.fromkeys(HOSTS[role], (script, share))))
-        program = (*PROGRAM, str(cuts))
-        process = runs.start(
-            self.folder, self.inventory, task, "-y", *_limits(role), program=program
-        )
+        cuts = dict.fromkeys(HOSTS[role], (script, share))
+        process = cutting.start(self.folder, self.inventory, cuts, task, "-y", *_limits(role))
         for machine in self.machines(HOSTS[role]):
             machine.wait_for(f"[ -e {STANDS_STILL} ]", 120)
         return process

@@ -16,7 +16,7 @@ from tests.lab.lab import Lab
 from tests.lab.topologies import MANAGED, Topology
 from tests.scenarios.cases import connected, straight, tunnels
 from tests.scenarios.conftest import Labs
-from tests.scenarios.observation import carried, differences
+from tests.scenarios.observation import carried, differences, settled
 
 TUNNELS = int(os.environ.get("CULVERT_LAB_TUNNELS", "100"))
 # Seconds that a boot may take, and what the managers still make after it.
@@ -105,10 +105,9 @@ def test_a_server_that_loses_its_power_among_very_many_is_the_old_one(
     machine.wait_for(f"[ -e /sys/class/net/sit-web{TUNNELS // 2} ]", BOOT)
     machine.cut_power(BOOT)
     assert runs.end(process).status != 0
-    # The host goes back before its network comes up; what routers tell it comes after that, and no
-    # address is looked for on its link any more (DAD).
-    machine.wait_for(f"{HAS_DEFAULT} && ! ip -6 address show tentative | grep -q .", 60)
-    assert differences(carried(lab, [server]), bare) == []
+    # The host goes back before its network comes up; what routers tell it comes after that.
+    machine.wait_for(HAS_DEFAULT, 60)
+    assert differences(settled(lab, [server]), bare) == []
     done = deploy(tmp_path, hosts)
     assert done.status == 0, done.output
     assert_whole(lab, server, TUNNELS)

@@ -1,9 +1,6 @@
 """What a run breaks on a host goes back by itself within the time, and the next run says so."""
 
-import json
 import re
-import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,11 @@ from tests import runs
 from tests.lab.access import user_key
 from tests.lab.lab import Lab
 from tests.lab.topologies import MANAGED, Topology
+from tests.scenarios import cutting
 from tests.scenarios.cases import PAIRINGS, connected, straight, tunnels
 from tests.scenarios.conftest import Labs
 from tests.scenarios.cutting import STANDS_STILL
-from tests.scenarios.observation import Observation, assert_traffic, carried, differences
+from tests.scenarios.observation import assert_traffic, carried, differences, settled
 
 pytestmark = pytest.mark.lab
 IFUPDOWN, NETPLAN = PAIRINGS["straight"]
@@ -55,13 +53,6 @@ def hook(lab: Lab, name: str, added: str, removed: str = ":") -> None:
 
 def unhook(lab: Lab, name: str) -> None:
     lab.machine(name).run(f"rm -f {RULES} /root/added /root/removed; udevadm control --reload")
-
-
-def settled(lab: Lab, names: Collection[str]) -> dict[str, Observation]:
-    """What hosts carry once no address that came back is still looked for on its link (DAD)."""
-    for name in names:
-        lab.machine(name).wait_for("! ip -6 address show tentative | grep -q .", 10)
-    return carried(lab, names)
 
 
 DROPPING = (
@@ -194,10 +185,8 @@ def test_a_host_goes_back_whose_programs_are_all_started_anew(
         for name, data in connected(topology, tunnels(straight(topology)))
         if name in names
     ]
-    cuts = tmp_path / "cuts.json"
-    cuts.write_text(json.dumps(dict.fromkeys(names, ("confirm", 0.0))))
-    program = (sys.executable, "-m", "tests.scenarios.cutting", str(cuts))
-    process = runs.start(tmp_path, hosts, "deploy.py", "-y", program=program)
+    cuts = dict.fromkeys(names, ("confirm", 0.0))
+    process = cutting.start(tmp_path, hosts, cuts, "deploy.py", "-y")
     machines = [lab.machine(name) for name in names]
     for machine in machines:
         machine.wait_for(f"[ -e {STANDS_STILL} ]", 180)

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.bench import here
+
 TUNNELS = (100, 1_000, 2_000)
 PATIENCE = 120
 
@@ -32,7 +34,6 @@ Address=198.51.100.10/24
 Address=2001:db8:1::1/64
 Gateway=198.51.100.1
 """
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 def _tunnel(number: int) -> None:
@@ -68,9 +69,9 @@ def _measure(count: int) -> None:
         made = _count("-oneline", "-6", "address", "show", "to", "2001:db8:1::/48", "up")
         made -= _count("-oneline", "-6", "address", "show", "dev", "eth0", "scope", "global")
     took = time.monotonic() - began
-    words = Path(f"/proc/{networkd.pid}/stat").read_text().rpartition(")")[2].split()
     networkd.kill()
-    cpu = (int(words[11]) + int(words[12])) / _TICK
+    _pid, _status, used = os.wait4(networkd.pid, 0)
+    cpu = used.ru_utime + used.ru_stime
     print(
         f"{count:,} tunnels: {made:,} have addresses after {took:.1f} s, the uplink has its own "
         f"{'not yet' if uplink is None else f'after {uplink:.1f} s'}; {cpu:.1f} s of CPU",
@@ -84,6 +85,7 @@ def main() -> None:
         return
     if not Path(_PROGRAM).exists():
         sys.exit(f"{_PROGRAM} isn't there: install the package `systemd`.")
+    here.tell()
     subprocess.run([_PROGRAM, "--version"], check=True)
     for count in map(int, sys.argv[1:]) if sys.argv[1:] else TUNNELS:
         inside = [sys.executable, "-m", "tests.bench.networkd", "--inside", str(count)]
